@@ -1,0 +1,43 @@
+// Every rank gets the fold of all ranks' elements.
+#pragma once
+
+#include <allfold/collective/common.hpp>
+
+namespace allfold {
+
+/// Folds `data` over all ranks, element by element, in place: afterwards every rank holds the same
+/// bits. Every rank calls it with as many elements, the same type, operation and algorithm.
+/// `Algorithm` is a schedule of kind all_reduce: automatic, direct, ring, tree, halving_doubling,
+/// primary<root>, or a user's own. `operation` is sum{}, product{}, minimum{}, maximum{},
+/// average{}, or any `operation_on` the element type. Throws usage_error, mismatch_error,
+/// timeout_error, rank_lost_error; then the elements are undefined.
+template <class Algorithm = automatic, communicator World, contiguous Data, class Operation = sum>
+requires(!contiguous<Operation>) void all_reduce(
+    World& world, Data&& data, Operation operation = {},
+    std::source_location where = std::source_location::current()) {
+  detail::require_elements<World, Data>();
+  detail::require_operation<Operation, element_of<Data>>();
+  static_assert(schedule<Algorithm> && Algorithm::kind == collective::all_reduce,
+                "allfold: this is not an algorithm for all_reduce");
+  detail::run_evenly<element_of<Data>>(world, Algorithm{}, std::data(data), std::data(data),
+                                       std::size(data), operation, where);
+}
+
+/// The same out of place: `input` is only read, `output` has as many elements and is apart from it.
+template <class Algorithm = automatic, communicator World, contiguous Input, contiguous Output,
+          class Operation = sum>
+void all_reduce(World& world, Input&& input, Output&& output, Operation operation = {},
+                std::source_location where = std::source_location::current()) {
+  detail::require_same_elements<World, Input, Output>();
+  detail::require_operation<Operation, element_of<Output>>();
+  static_assert(schedule<Algorithm> && Algorithm::kind == collective::all_reduce,
+                "allfold: this is not an algorithm for all_reduce");
+  using element = element_of<Output>;
+  const detail::call_site site{collective::all_reduce, where};
+  detail::check_size(world, std::size(output), std::size(input), "output", site);
+  detail::check_overlap<World, element>(world, input, output, std::data(output), site);
+  detail::run_evenly<element>(world, Algorithm{}, std::data(input), std::data(output),
+                              std::size(input), operation, where);
+}
+
+}  // namespace allfold

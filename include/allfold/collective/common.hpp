@@ -1,0 +1,184 @@
+// What all collectives share: which arguments they take, how they are checked, how they are run.
+#pragma once
+
+#include <allfold/communicator/call.hpp>
+#include <allfold/communicator/concepts.hpp>
+#include <allfold/error.hpp>
+#include <allfold/execution/host.hpp>
+#include <allfold/schedule/automatic.hpp>
+#include <allfold/schedule/proof.hpp>
+#include <iterator>
+#include <span>
+
+namespace allfold {
+
+/// Elements side by side in memory: std::vector, std::array, std::span, a C array, …
+template <class Range>
+concept contiguous = requires(Range& range) {
+  {*std::data(range)};
+  requires std::is_pointer_v<decltype(std::data(range))>;
+  { std::size(range) } -> std::convertible_to<std::size_t>;
+};
+
+/// The element type of a contiguous range, without const.
+template <contiguous Range>
+using element_of =
+    std::remove_cv_t<std::remove_pointer_t<decltype(std::data(std::declval<Range&>()))>>;
+
+namespace detail {
+
+template <contiguous Range>
+inline constexpr bool is_writable =
+    !std::is_const_v<std::remove_pointer_t<decltype(std::data(std::declval<Range&>()))>>;
+
+/// Refuses element types that can't be moved as bytes, and ranges that can't be written.
+template <class World, contiguous Output>
+constexpr void require_elements() {
+  static_assert(
+      std::remove_cvref_t<World>::space == memory_space::host,
+      "allfold: this range lies in host memory, but the communicator's ranks are devices");
+  static_assert(std::is_trivially_copyable_v<element_of<Output>>,
+                "allfold: elements must be trivially copyable, since ranks copy them as bytes");
+  static_assert(is_writable<Output>, "allfold: the result is written here, so it can't be const");
+}
+template <class World, contiguous Input, contiguous Output>
+constexpr void require_same_elements() {
+  require_elements<World, Output>();
+  static_assert(std::is_same_v<element_of<Input>, element_of<Output>>,
+                "allfold: input and output must have the same element type");
+}
+template <class Operation, class T>
+constexpr void require_operation() {
+  static_assert(operation_on<Operation, T>,
+                "allfold: the operation must be callable with two elements and return one");
+}
+
+/// Where a collective was called, for its errors.
+struct call_site {
+  collective what;
+  std::source_location where;
+};
+
+/// Throws a usage_error that names the rank, the collective and the caller, and tells every other
+/// rank.
+template <class World>
+[[noreturn]] void misuse(World& world, const call_site& site, const std::string& text) {
+  world.abort(std::string{name_of(site.what)} + " at " + place_of(site.where) + ": " + text);
+  throw usage_error{"allfold: rank " + std::to_string(world.rank()) + ", " +
+                    std::string{name_of(site.what)} + " at " + place_of(site.where) + ": " + text};
+}
+
+template <class World>
+void check_root(World& world, int root, const call_site& site) {
+  if (root < 0 || root >= world.size())
+    misuse(world, site,
+           "there is no rank " + std::to_string(root) + " to be the root among " +
+               std::to_string(world.size()) + " ranks");
+}
+
+template <class World>
+void check_size(World& world, std::size_t given, std::size_t wanted, const char* name,
+                const call_site& site) {
+  if (given != wanted)
+    misuse(world, site,
+           std::string{"the "} + name + " has " + std::to_string(given) + " elements where " +
+               std::to_string(wanted) + " are needed");
+}
+
+/// The elements per rank of a range that is divided over all ranks.
+template <class World>
+std::size_t checked_share(World& world, std::size_t whole, const char* name,
+                          const call_site& site) {
+  const auto ranks = static_cast<std::size_t>(world.size());
+  if (whole % ranks != 0)
+    misuse(world, site,
+           std::string{"the "} + name + " has " + std::to_string(whole) +
+               " elements, which can't be divided evenly over " + std::to_string(ranks) + " ranks");
+  return whole / ranks;
+}
+
+/// Input and output must be the same memory or apart.
+template <class World, class T>
+void check_overlap(World& world, std::span<const T> input, std::span<const T> output,
+                   const T* in_place, const call_site& site) {
+  if (input.empty() || output.empty() || input.data() == in_place) return;
+  const auto begin = [](std::span<const T> it) {
+    return reinterpret_cast<std::uintptr_t>(it.data());
+  };
+  const auto end = [&](std::span<const T> it) { return begin(it) + it.size_bytes(); };
+  if (begin(input) < end(output) && begin(output) < end(input))
+    misuse(world, site, "input and output overlap without being the same elements");
+}
+
+/// Counts per rank: one for each, adding up to what the whole has.
+template <class World>
+void check_counts(World& world, std::span<const std::size_t> counts, const call_site& site) {
+  if (counts.size() != static_cast<std::size_t>(world.size()))
+    misuse(world, site,
+           std::to_string(counts.size()) + " counts are given for " + std::to_string(world.size()) +
+               " ranks");
+}
+constexpr std::size_t total_of(std::span<const std::size_t> counts) {
+  std::size_t total = 0;
+  for (const std::size_t count : counts) total += count;
+  return total;
+}
+constexpr std::uint64_t hash_of_counts(std::span<const std::size_t> counts) {
+  std::uint64_t hash = 1;
+  for (const std::size_t count : counts)
+    hash = (hash ^ static_cast<std::uint64_t>(count)) * 0x100000001b3u + 1;
+  return hash;
+}
+
+/// Runs a schedule over a partition that is made already.
+template <class T, class World, class Schedule, class Operation>
+void run(World& world, const Schedule& plan, const T* input, T* output, const partition& parts,
+         const Operation& operation, call said) {
+  require_sound<Schedule>();
+  said.kind = &kind_of_call<Schedule, T, Operation>;
+  said.root = root_of(plan);
+  const auto scratch = static_cast<std::size_t>(scratch_chunks_of(plan, world.size()));
+  const std::size_t slot = reads_slots<Schedule> ? said.count * sizeof(T) : 0;
+  const std::size_t scratch_bytes = scratch == 0 ? 0 : scratch * parts.longest() * sizeof(T);
+  world.template run<T>(plan, {input, output, slot, scratch_bytes}, parts, operation, said);
+}
+
+/// Elements whose chunks are the library's own affair: bounds fall on cache lines.
+template <class T, class World, class Schedule, class Operation>
+void run_evenly(World& world, const Schedule& plan, const T* input, T* output, std::size_t count,
+                const Operation& operation, std::source_location where) {
+  if constexpr (requires { typename Schedule::small; }) {
+    if (count * sizeof(T) <= world.small_bytes && alignof(T) <= 16) {
+      run_evenly(world, typename Schedule::small{}, input, output, count, operation, where);
+      return;
+    }
+  }
+  constexpr std::size_t granule = sizeof(T) >= 64 ? 1 : 64 / sizeof(T);
+  const partition parts{count, plan.chunks(world.size()),
+                        pieces_for(plan, world.size(), count * sizeof(T)), granule};
+  run(world, plan, input, output, parts, operation, {.count = count, .where = where});
+}
+
+/// Elements of which every rank has `share`.
+template <class T, class World, class Schedule, class Operation>
+void run_by_rank(World& world, const Schedule& plan, const T* input, T* output, std::size_t share,
+                 const Operation& operation, std::source_location where) {
+  const partition parts{share * static_cast<std::size_t>(world.size()), world.size(), 1, 1};
+  run(world, plan, input, output, parts, operation, {.count = share, .where = where});
+}
+
+/// Elements of which rank r has counts[r].
+template <class T, class World, class Schedule>
+void run_by_counts(World& world, const Schedule& plan, const T* input, T* output,
+                   std::span<const std::size_t> counts, std::source_location where) {
+  run(world, plan, input, output, partition{counts.data(), world.size()}, sum{},
+      {.count = total_of(counts), .counts_hash = hash_of_counts(counts), .where = where});
+}
+
+/// Where rank r's chunk begins.
+inline std::size_t begin_of(std::span<const std::size_t> counts, int rank) {
+  return total_of(counts.first(static_cast<std::size_t>(rank)));
+}
+
+}  // namespace detail
+}  // namespace allfold

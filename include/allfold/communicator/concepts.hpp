@@ -1,0 +1,20 @@
+// What the library needs of a communicator.
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+
+namespace allfold {
+
+/// Where the memory lies that a communicator's collectives work on.
+enum class memory_space : std::uint8_t { host, device };
+
+/// A group of ranks as one of them sees it. `rank()` is in [0, size()).
+template <class T>
+concept communicator = requires(std::remove_cvref_t<T>& world) {
+  { world.rank() } -> std::same_as<int>;
+  { world.size() } -> std::same_as<int>;
+  { std::remove_cvref_t<T>::space } -> std::convertible_to<memory_space>;
+};
+
+}  // namespace allfold

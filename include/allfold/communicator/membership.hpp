@@ -1,0 +1,221 @@
+// One rank's side of the protocol between ranks that are threads: enter, wait, publish, leave.
+#pragma once
+
+#include <allfold/communicator/patience.hpp>
+#include <allfold/communicator/team.hpp>
+#include <cstring>
+
+namespace allfold::threads {
+
+/// The memory that a rank brings to a collective. Null where it has none.
+struct operands {
+  const void* input = nullptr;
+  void* output = nullptr;
+  std::size_t slot_bytes = 0;     ///< of the input, to be copied into the slot
+  std::size_t scratch_bytes = 0;  ///< to be provided by the library
+};
+
+/// Bytes and calls, counted by one rank since it joined.
+struct traffic {
+  std::uint64_t bytes_read = 0;     ///< by its folds and copies, from any rank's memory
+  std::uint64_t bytes_written = 0;  ///< by its folds and copies, to any rank's memory
+  std::uint64_t calls = 0;          ///< collectives completed
+};
+
+/// A rank's membership in a team. Used by that rank's thread alone. Satisfies `host_port`.
+///
+/// Ordering: what a rank wrote before `enter` or `publish` is visible to another once that one's
+/// wait for it returns. When a collective fails, no rank leaves it before every other rank has
+/// stopped using its memory; see `abandon`.
+class membership {
+ public:
+  membership(std::shared_ptr<team> shared, int rank)
+      : team_{std::move(shared)}, rank_{rank}, peers_(static_cast<std::size_t>(team_->size())) {}
+  membership(const membership&) = delete;
+  membership& operator=(const membership&) = delete;
+  ~membership() { team_->of(rank_).left.store(true); }
+
+  int rank() const { return rank_; }
+  int size() const { return team_->size(); }
+  /// The number of the collective that this rank is in, or enters next.
+  std::uint64_t number() const { return number_; }
+  const traffic& moved_so_far() const { return traffic_; }
+  const std::shared_ptr<team>& shared() const { return team_; }
+
+  /// Enters a collective with a description of it and this rank's memory. Throws if the team has
+  /// failed, or if a rank is lost or too late that should have completed an earlier collective.
+  void enter(const call& mine, const operands& memory) {
+    call_ = mine;
+    if (team_->failed()) team_->throw_failure(rank_, describe_mine());
+    limit_lead();
+    const std::size_t lines = (memory.scratch_bytes + sizeof(line) - 1) / sizeof(line);
+    if (lines > scratch_.size()) scratch_.resize(lines);
+    post& own = team_->post_of(rank_, number_);
+    own.fingerprint = fingerprint_ = mine.fingerprint();
+    // Whether a buffer is only read is the schedule's business, and proven.
+    own.input = static_cast<std::byte*>(const_cast<void*>(memory.input));
+    own.output = static_cast<std::byte*>(memory.output);
+    own.scratch = reinterpret_cast<std::byte*>(scratch_.data());
+    if (memory.slot_bytes > 0) std::memcpy(own.slot, memory.input, memory.slot_bytes);
+    team_->of(rank_).said[number_ % window] = mine;
+    peers_[at(rank_)] = {number_ + 1, &own};
+    own.stamp.store(number_ + 1);  // sequentially consistent: see abandon
+  }
+
+  /// Leaves a collective that is complete after `turns` turns.
+  void leave(std::uint64_t turns) {
+    base_ += turns;
+    ++traffic_.calls;
+    team_->of(rank_).completed.store(++number_, std::memory_order_release);
+  }
+
+  /// Leaves a collective that has failed. Withdraws what this rank has posted, so that no other
+  /// rank takes up its memory from now on, and waits for those that may have done so already.
+  ///
+  /// Entering stores a rank's own stamp and then loads the others'; abandoning withdraws the own
+  /// stamp and then loads the others'. All are sequentially consistent, so of two ranks at least
+  /// one sees the other: either the peer finds this rank withdrawn, or this rank finds the peer
+  /// inside and waits until it has completed the collective or withdrawn as well. A peer inside
+  /// does one or the other soon: it folds for a finite time and finds the failure at its next wait.
+  void abandon() {
+    team_->post_of(rank_, number_).stamp.store(post::withdrawn);
+    for (int peer = 0; peer < size(); ++peer) {
+      if (peer == rank_) continue;
+      patience waiting{team_->options().crowded, {}};
+      while (team_->post_of(peer, number_).stamp.load() == number_ + 1 &&
+             team_->of(peer).completed.load() <= number_)
+        waiting.pass();
+    }
+  }
+
+  /// Fails the team on behalf of this rank and throws.
+  [[noreturn]] void fail(failure_kind kind, std::string text) {
+    team_->fail(kind, rank_, std::move(text));
+    team_->throw_failure(rank_, describe_mine());
+  }
+
+  // What an execution needs; see host_port.
+
+  std::byte* address(int peer, buffer where) {
+    post& its = contact(peer);
+    switch (where) {
+      case buffer::input:
+        return its.input;
+      case buffer::output:
+        return its.output;
+      case buffer::scratch:
+        return its.scratch;
+      case buffer::slot:
+        break;
+    }
+    return its.slot;
+  }
+  void wait_entered(int peer) { contact(peer); }
+  void wait_progress(int peer, std::uint64_t turns) {
+    contact(peer);
+    const std::uint64_t target = base_ + turns;
+    std::atomic<std::uint64_t>& progress = team_->of(peer).progress;
+    wait(peer, [&] { return progress.load(std::memory_order_acquire) >= target; });
+  }
+  void publish(std::uint64_t turns) {
+    team_->of(rank_).progress.store(base_ + turns, std::memory_order_release);
+  }
+  void moved(std::uint64_t read, std::uint64_t written) {
+    traffic_.bytes_read += read;
+    traffic_.bytes_written += written;
+  }
+
+ private:
+  struct peer_state {
+    std::uint64_t met = 0;  ///< number + 1 of the last collective in which it was found to agree
+    post* said = nullptr;
+  };
+
+  struct alignas(64) line {
+    std::byte bytes[64];
+  };
+
+  static std::size_t at(int rank) { return static_cast<std::size_t>(rank); }
+
+  /// The peer's post for this collective, once it has entered; checked when first met.
+  post& contact(int peer) {
+    peer_state& its = peers_[at(peer)];
+    if (its.met != number_ + 1) {
+      post& said = team_->post_of(peer, number_);
+      wait(peer, [&] { return said.stamp.load() >= number_ + 1; });
+      if (said.stamp.load() == post::withdrawn) team_->throw_failure(rank_, describe_mine());
+      if (said.fingerprint != fingerprint_) fail(failure_kind::mismatch, disagreement());
+      its = {number_ + 1, &said};
+    }
+    return *its.said;
+  }
+
+  /// Waits until all ranks have completed the collectives whose posts are about to be used again.
+  void limit_lead() {
+    constexpr std::uint64_t stride = window / 2;
+    if (number_ % stride != 0 || number_ < window) return;
+    for (int peer = 0; peer < size(); ++peer) {
+      std::atomic<std::uint64_t>& completed = team_->of(peer).completed;
+      wait(peer, [&] { return completed.load(std::memory_order_acquire) > number_ - stride; });
+    }
+  }
+
+  template <class Ready>
+  void wait(int peer, Ready ready) {
+    if (!ready()) [[unlikely]]
+      wait_long(peer, ready);
+  }
+
+  template <class Ready>
+  [[gnu::noinline]] void wait_long(int peer, Ready ready) {
+    patience waiting{team_->options().crowded, team_->options().timeout};
+    while (!ready()) {
+      if (!waiting.pass()) continue;
+      if (team_->failed()) team_->throw_failure(rank_, describe_mine());
+      if (team_->of(peer).left.load() && !ready()) fail(failure_kind::lost, absence(peer));
+      if (waiting.expired()) fail(failure_kind::timeout, lateness(peer, waiting.limit()));
+    }
+  }
+
+  std::string describe_mine() const { return describe(call_, number_); }
+  std::string done_by(int peer) const {
+    const std::uint64_t completed = team_->of(peer).completed.load();
+    return std::to_string(completed) + (completed == 1 ? " collective" : " collectives");
+  }
+  std::string absence(int peer) const {
+    return "rank " + std::to_string(peer) + " has left after completing " + done_by(peer) +
+           ", and rank " + std::to_string(rank_) + " waits for it in " + describe_mine();
+  }
+  std::string lateness(int peer, patience::clock::duration limit) const {
+    const auto waited = std::chrono::duration_cast<std::chrono::milliseconds>(limit).count();
+    const bool inside = team_->post_of(peer, number_).stamp.load() == number_ + 1;
+    return "rank " + std::to_string(rank_) + " has waited " + std::to_string(waited) + " ms in " +
+           describe_mine() + " for rank " + std::to_string(peer) +
+           (inside ? ", which has entered it but does not go on"
+                   : ", which has not entered it: it has completed " + done_by(peer));
+  }
+  /// Who calls what, of the ranks that have entered a collective of this number.
+  std::string disagreement() {
+    std::string text = "the ranks call different collectives";
+    int listed = 0;
+    for (int peer = 0; peer < size() && listed < 16; ++peer) {
+      if (team_->post_of(peer, number_).stamp.load() != number_ + 1) continue;
+      ++listed;
+      text += "\n  rank " + std::to_string(peer) + " calls " +
+              describe(team_->of(peer).said[number_ % window], number_);
+    }
+    return text;
+  }
+
+  std::shared_ptr<team> team_;
+  int rank_;
+  std::uint64_t number_ = 0;  ///< of the current collective
+  std::uint64_t base_ = 0;    ///< progress before the current collective, the same on all ranks
+  std::uint64_t fingerprint_ = 0;
+  call call_;
+  std::vector<peer_state> peers_;
+  std::vector<line> scratch_;
+  traffic traffic_;
+};
+
+}  // namespace allfold::threads

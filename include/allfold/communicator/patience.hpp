@@ -1,0 +1,65 @@
+// How a thread waits for another: spin first, yield next, sleep last.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <thread>
+
+namespace allfold {
+
+/// Tells the processor that a loop is polling.
+inline void relax() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__) || defined(__arm__)
+  __asm__ __volatile__("yield");
+#endif
+}
+
+/// One wait's patience. Spinning is fastest while every rank has a core; where there are more ranks
+/// than cores the awaited rank can only run if this one yields, so hardly any spinning is done; and
+/// whoever waits for long sleeps, so that a rank that comes late costs no core meanwhile.
+/// Nobody is ever woken: sleepers look again by themselves, so publishing costs one store.
+class patience {
+ public:
+  using clock = std::chrono::steady_clock;
+
+  /// `crowded`: there are more ranks than cores.
+  patience(bool crowded, clock::duration limit) : spins_{crowded ? 32u : 4096u}, limit_{limit} {}
+
+  /// Passes a moment; called after each look that found nothing. True every so often: time for
+  /// looks that cost more.
+  bool pass() {
+    ++looks_;
+    if (looks_ <= spins_) {
+      relax();
+      return looks_ % 256 == 0;
+    }
+    if (looks_ <= spins_ + yields) {
+      std::this_thread::yield();
+    } else {
+      std::this_thread::sleep_for(nap_);
+      if (nap_ < longest_nap) nap_ *= 2;
+    }
+    return true;
+  }
+  /// True once the limit is over. The clock starts with the first call.
+  bool expired() {
+    const auto now = clock::now();
+    if (begin_ == clock::time_point{}) begin_ = now;
+    return now - begin_ >= limit_;
+  }
+  clock::duration limit() const { return limit_; }
+
+ private:
+  static constexpr std::uint32_t yields = 2048;
+  static constexpr std::chrono::microseconds longest_nap{500};
+
+  std::uint32_t looks_ = 0;
+  std::uint32_t spins_;
+  std::chrono::microseconds nap_{20};
+  clock::duration limit_;
+  clock::time_point begin_{};
+};
+
+}  // namespace allfold

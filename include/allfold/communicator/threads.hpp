@@ -1,0 +1,116 @@
+// Ranks that are threads of one process.
+#pragma once
+
+#include <algorithm>
+#include <allfold/communicator/concepts.hpp>
+#include <allfold/communicator/membership.hpp>
+#include <allfold/execution/host.hpp>
+#include <allfold/schedule/direct.hpp>
+#include <exception>
+
+namespace allfold::threads {
+
+/// A rank's communicator, made by `spawn` or `split`. Used by its own thread; movable. All ranks
+/// must call the same collectives in the same order. A failure on any rank fails the team: every
+/// rank gets an error, from the collective it is in or the next one it enters. When it is destroyed
+/// the rank has left, and ranks that wait for it get a rank_lost_error.
+class communicator {
+ public:
+  static constexpr memory_space space = memory_space::host;
+
+  communicator(std::shared_ptr<team> shared, int rank)
+      : member_{std::make_unique<membership>(std::move(shared), rank)} {}
+
+  int rank() const { return member_->rank(); }
+  int size() const { return member_->size(); }
+
+  /// What this rank has moved since it joined.
+  const threads::traffic& traffic() const { return member_->moved_so_far(); }
+
+  /// Fails the whole team: every other rank gets a usage_error with this text from the collective
+  /// it is in or the next one it enters. For errors that one rank finds and the others must know
+  /// of.
+  void abort(const std::string& why) {
+    member_->shared()->fail(failure_kind::misuse, rank(),
+                            "rank " + std::to_string(rank()) + " gives up: " + why);
+  }
+
+  /// Carries out a schedule with the other ranks. The collectives call it; so may a user who brings
+  /// a schedule of another kind. T is the element type, `memory` this rank's buffers.
+  template <class T, class Schedule, class Operation>
+  void run(const Schedule& plan, const operands& memory, const partition& parts,
+           const Operation& operation, const call& mine) {
+    member_->enter(mine, memory);
+    try {
+      run_on_host<T>(*member_, plan, parts, operation);
+    } catch (...) {
+      // Unless the team has failed already, this came out of the user's operation or schedule.
+      member_->shared()->fail(failure_kind::lost, rank(),
+                              "rank " + std::to_string(rank()) + " threw in " +
+                                  describe(mine, member_->number()) +
+                                  text_of(std::current_exception()));
+      member_->abandon();
+      throw;
+    }
+    member_->leave(pipeline<Schedule>{plan, size(), parts.pieces()}.turns());
+  }
+
+  /// The largest message in bytes that may be sent through slots.
+  static constexpr std::size_t small_bytes = slot_bytes;
+
+  /// Divides the ranks into teams: those that give the same color, ordered by key, then by rank.
+  /// Every rank calls it. The new teams have this one's options; a failure of one team is its own.
+  communicator split(int color, int key = 0,
+                     std::source_location where = std::source_location::current()) {
+    struct wish {
+      int color, key, rank;
+      const std::shared_ptr<team>* made;
+    };
+    wish mine{color, key, rank(), nullptr};
+    std::vector<wish> all(static_cast<std::size_t>(size()));
+    exchange(mine, all, where);
+    std::erase_if(all, [&](const wish& each) { return each.color != color; });
+    std::sort(all.begin(), all.end(), [](const wish& a, const wish& b) {
+      return a.key != b.key ? a.key < b.key : a.rank < b.rank;
+    });
+    const auto own =
+        std::find_if(all.begin(), all.end(), [&](const wish& each) { return each.rank == rank(); });
+    const int new_rank = static_cast<int>(own - all.begin());
+    const int leader = all.front().rank;
+
+    std::shared_ptr<team> made;
+    if (leader == rank())
+      made = std::make_shared<team>(static_cast<int>(all.size()), shared()->options());
+    mine.made = &made;
+    all.resize(static_cast<std::size_t>(size()));
+    exchange(mine, all, where);
+    const std::shared_ptr<team> taken = *all[static_cast<std::size_t>(leader)].made;
+    exchange(mine, all, where);  // nobody's `made` goes away before all have taken theirs
+    return {taken, new_rank};
+  }
+
+  const std::shared_ptr<team>& shared() const { return member_->shared(); }
+
+  /// ": what()" of an exception, if it has such a text.
+  static std::string text_of(const std::exception_ptr& thrown) {
+    try {
+      std::rethrow_exception(thrown);
+    } catch (const std::exception& it) {
+      return std::string{": "} + it.what();
+    } catch (...) {
+      return {};
+    }
+  }
+
+ private:
+  template <class T>
+  void exchange(const T& mine, std::vector<T>& all, std::source_location where) {
+    const direct::all_gather plan;
+    const call said{&kind_of_call<direct::all_gather, T, sum>, 1, 0, 0, where};
+    run<T>(plan, {&mine, all.data()}, partition{all.size(), size(), 1, 1}, sum{}, said);
+  }
+
+  std::unique_ptr<membership> member_;
+};
+
+}  // namespace allfold::threads

@@ -1,0 +1,86 @@
+// What the library needs of a model.
+#pragma once
+
+#include <allfold/collective/common.hpp>
+#include <string>
+#include <vector>
+
+namespace allfold {
+
+namespace detail {
+
+// Members are preferred; otherwise a free function is found by argument-dependent lookup.
+#define ALLFOLD_MEMBER_OR_FREE(function)                    \
+  template <class Model>                                    \
+  constexpr bool has_##function = requires(Model & model) { \
+    model.function();                                       \
+  }                                                         \
+  || requires(Model & model) { function(model); };          \
+  template <class Model>                                    \
+  decltype(auto) call_##function(Model& model) {            \
+    if constexpr (requires { model.function(); })           \
+      return model.function();                              \
+    else                                                    \
+      return function(model);                               \
+  }
+
+ALLFOLD_MEMBER_OR_FREE(parameters)
+ALLFOLD_MEMBER_OR_FREE(gradients)
+ALLFOLD_MEMBER_OR_FREE(buffers)
+ALLFOLD_MEMBER_OR_FREE(names)
+#undef ALLFOLD_MEMBER_OR_FREE
+
+template <class Range>
+using range_item = std::remove_cvref_t<decltype(*std::begin(std::declval<Range&>()))>;
+
+template <class Range>
+concept range_of_contiguous = requires(Range& range) {
+  std::begin(range);
+  std::end(range);
+}
+&&contiguous<range_item<Range>>;
+
+}  // namespace detail
+
+/// A model: a type with `parameters()` and `gradients()`, members or free functions found by
+/// argument-dependent lookup. Each returns a range of contiguous ranges, such as
+/// std::array{std::span{weights}, std::span{bias}} or std::vector<std::span<float>>; both in the
+/// same order and of the same sizes, and the same memory every time. Optional, likewise:
+/// `buffers()`, a range of contiguous ranges that are broadcast with the parameters (running
+/// statistics), and `names()`, a range of strings for messages.
+template <class Model>
+concept trainable_model =
+    detail::has_parameters<Model> && detail::has_gradients<Model> && detail::range_of_contiguous<
+        std::remove_reference_t<decltype(detail::call_parameters(std::declval<Model&>()))>> &&
+    detail::range_of_contiguous<
+        std::remove_reference_t<decltype(detail::call_gradients(std::declval<Model&>()))>>;
+
+/// The element type of a model's parameters and gradients.
+template <trainable_model Model>
+using model_element = element_of<detail::range_item<
+    std::remove_reference_t<decltype(detail::call_parameters(std::declval<Model&>()))>>>;
+
+namespace detail {
+
+/// A range of contiguous ranges as a list of spans.
+template <class T, class Range>
+std::vector<std::span<T>> spans_of(Range&& range) {
+  std::vector<std::span<T>> list;
+  for (auto&& each : range) list.emplace_back(std::data(each), std::size(each));
+  return list;
+}
+
+/// "parameter 3 (layer1.bias)", or without a name where the model gives none.
+template <class Model>
+std::string parameter_name(Model& model, std::size_t index) {
+  std::string text = "parameter " + std::to_string(index);
+  if constexpr (has_names<Model>) {
+    std::size_t place = 0;
+    for (const auto& name : call_names(model))
+      if (place++ == index) text += " (" + std::string{name} + ")";
+  }
+  return text;
+}
+
+}  // namespace detail
+}  // namespace allfold

@@ -1,0 +1,159 @@
+// Runs any schedule on host memory.
+#pragma once
+
+#include <allfold/execution/fold.hpp>
+#include <allfold/schedule/partition.hpp>
+#include <allfold/schedule/pipeline.hpp>
+#include <concepts>
+#include <vector>
+
+namespace allfold {
+
+/// How one rank reaches the others during one collective: what an execution needs of a
+/// communicator.
+///  - address(rank, where): that rank's buffer; may wait until the rank has entered, and checks on
+///    the first contact that it entered the same collective;
+///  - wait_entered(rank), wait_progress(rank, n): return once the rank has entered, or completed n
+///    turns of this collective; what it wrote before is visible then;
+///  - publish(n): this rank has completed n turns; all that it wrote becomes visible with it;
+///  - moved(read, written): counts bytes.
+template <class Port>
+concept host_port = requires(Port& port, int n, std::uint64_t turns, buffer where) {
+  { port.rank() } -> std::same_as<int>;
+  { port.size() } -> std::same_as<int>;
+  { port.address(n, where) } -> std::same_as<std::byte*>;
+  port.wait_entered(n);
+  port.wait_progress(n, turns);
+  port.publish(turns);
+  port.moved(turns, turns);
+};
+
+namespace detail {
+
+/// One rank's walk through a schedule, step by step.
+template <class T, class Schedule, class Port, class Operation>
+class host_run {
+ public:
+  host_run(Port& port, const Schedule& plan, const partition& parts, const Operation& operation)
+      : port_{port},
+        plan_{plan},
+        parts_{parts},
+        operation_{operation},
+        line_{plan, port.size(), parts.pieces()} {}
+
+  void operator()() {
+    for (std::uint64_t turn = 0; turn < line_.turns(); ++turn) {
+      const int piece = line_.piece_of(turn);
+      if (!line_.is_live(piece)) continue;
+      const step now = plan_.at(port_.rank(), port_.size(), line_.step_of(turn));
+      if (now.idle()) continue;
+      await(now.waits, piece);
+      if (!now.sources.empty()) carry_out(now, piece);
+      port_.publish(turn + 1);
+    }
+    port_.publish(line_.turns());
+    const waits list = plan_.exit(port_.rank(), port_.size());
+    for (int piece = parts_.pieces() - 1; piece >= 0 && !list.empty(); --piece) await(list, piece);
+  }
+
+ private:
+  void await(const waits& list, int piece) {
+    for (const wait& each : list)
+      for (int i = 0; i < each.who.count; ++i) {
+        const int peer = each.who.at(i, port_.size());
+        if (peer == port_.rank()) continue;
+        if (each.step == entered)
+          port_.wait_entered(peer);
+        else
+          port_.wait_progress(peer, line_.progress_after(each.step, piece));
+      }
+  }
+
+  void carry_out(const step& now, int piece) {
+    const extent elements = parts_.of(now.chunk, now.width, piece);
+    T* pointers[max_pointers];
+    std::vector<T*> more;  // stays empty unless there are very many ranks
+    const int needed = number_of(now.sources) + number_of(now.targets);
+    T** list = pointers;
+    if (needed > max_pointers) {
+      more.resize(static_cast<std::size_t>(needed));
+      list = more.data();
+    }
+    const int sources = locate(now.sources, piece, list);
+    const int targets = locate(now.targets, piece, list + sources);
+    const int finish_ranks = now.completes ? port_.size() : 0;
+    if constexpr (folds(Schedule::kind))
+      fold<T>(list, sources, list + sources, targets, elements.count, operation_, finish_ranks);
+    else
+      copy<T>(list[0], list + sources, targets, elements.count);
+    const std::uint64_t bytes = elements.count * sizeof(T);
+    const bool stays = sources == 1 && targets == 1 && list[0] == list[1];
+    if (!stays)
+      port_.moved(bytes * static_cast<std::uint64_t>(sources),
+                  bytes * static_cast<std::uint64_t>(targets));
+  }
+
+  template <int N>
+  static int number_of(const few<operand, N>& operands) {
+    int number = 0;
+    for (const operand& each : operands) number += each.who.count;
+    return number;
+  }
+
+  /// The places of the operands' elements in memory.
+  template <int N>
+  int locate(const few<operand, N>& operands, int piece, T** places) {
+    int number = 0;
+    for (const operand& each : operands) {
+      const std::size_t offset = offset_of(each, piece);
+      for (int i = 0; i < each.who.count; ++i) {
+        std::byte* const base = port_.address(each.who.at(i, port_.size()), each.where);
+        places[number++] = base == nullptr ? nullptr : reinterpret_cast<T*>(base) + offset;
+      }
+    }
+    return number;
+  }
+  std::size_t offset_of(const operand& it, int piece) const {
+    if (holds_own_chunk(Schedule::kind, it.where)) return 0;
+    if (it.where != buffer::scratch) return parts_.begin(it.chunk, piece);
+    // Chunks of scratch memory lie side by side, each as long as the longest chunk. Pieces divide
+    // scratch memory only where there is a single chunk (see pieces_for).
+    return static_cast<std::size_t>(it.chunk) * parts_.longest() + parts_.begin(0, piece);
+  }
+
+  static constexpr int max_pointers = 64;
+  Port& port_;
+  const Schedule& plan_;
+  const partition& parts_;
+  const Operation& operation_;
+  pipeline<Schedule> line_;
+};
+
+}  // namespace detail
+
+/// Into how many pieces a schedule's chunks are cut for `bytes` bytes in all: so many that a chunk
+/// of a piece has about the schedule's `piece_bytes`, which keeps what is in flight in the caches.
+template <class Schedule>
+constexpr int pieces_for(const Schedule& plan, int size, std::size_t bytes) {
+  if constexpr (requires { Schedule::piece_bytes; }) {
+    const int chunks = plan.chunks(size);
+    if (scratch_chunks_of(plan, size) > 0 && chunks > 1) return 1;
+    const std::size_t piece = Schedule::piece_bytes * static_cast<std::size_t>(chunks);
+    constexpr std::size_t most = 1 << 20;  // so that the number of turns stays an int's
+    const std::size_t pieces = (bytes + piece - 1) / piece;
+    return static_cast<int>(pieces < 1 ? 1 : pieces < most ? pieces : most);
+  } else {
+    return 1;
+  }
+}
+
+/// Carries out one rank's part of a schedule: for each step waits, folds, publishes; then waits
+/// until no other rank uses this rank's memory. Every rank calls it with the same schedule,
+/// partition and operation. May throw what the port, the operation and the schedule throw.
+template <class T, schedule Schedule, host_port Port, class Operation>
+void run_on_host(Port& port, const Schedule& plan, const partition& parts,
+                 const Operation& operation) {
+  detail::host_run<T, Schedule, Port, Operation>{port, plan, parts, operation}();
+}
+
+}  // namespace allfold

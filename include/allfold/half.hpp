@@ -1,0 +1,83 @@
+// 16-bit floating-point types for storage. Arithmetic on them happens in float.
+#pragma once
+
+#include <allfold/config.hpp>
+#include <bit>
+#include <compare>
+#include <concepts>
+#include <cstdint>
+
+namespace allfold {
+
+/// bfloat16: the upper half of a float. Converts from float by rounding to nearest even; NaN stays
+/// NaN.
+struct bfloat16 {
+  std::uint16_t bits = 0;
+
+  bfloat16() = default;
+  ALLFOLD_HOST_DEVICE constexpr explicit bfloat16(float value) {
+    const auto wide = std::bit_cast<std::uint32_t>(value);
+    const std::uint32_t rounded = (wide + 0x7fffu + ((wide >> 16) & 1u)) >> 16;
+    const bool is_nan = (wide & 0x7fffffffu) > 0x7f800000u;
+    bits = static_cast<std::uint16_t>(is_nan ? (wide >> 16) | 0x40u : rounded);
+  }
+  ALLFOLD_HOST_DEVICE constexpr explicit operator float() const {
+    return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
+  }
+  friend constexpr bool operator==(bfloat16 a, bfloat16 b) {
+    return static_cast<float>(a) == static_cast<float>(b);
+  }
+  friend constexpr auto operator<=>(bfloat16 a, bfloat16 b) {
+    return static_cast<float>(a) <=> static_cast<float>(b);
+  }
+};
+
+/// IEEE 754 binary16. Converts from float by rounding to nearest even, with subnormals and
+/// infinity.
+struct half {
+  std::uint16_t bits = 0;
+
+  half() = default;
+  ALLFOLD_HOST_DEVICE constexpr explicit half(float value) {
+    const auto wide = std::bit_cast<std::uint32_t>(value);
+    const std::uint32_t sign = (wide >> 16) & 0x8000u;
+    const std::uint32_t size = wide & 0x7fffffffu;
+    // Adding 0.5 to a number below 2^-14 leaves its half-precision subnormal, rounded by the
+    // floating-point unit itself, in the low bits of the sum.
+    const float shifted = std::bit_cast<float>(size) + 0.5f;
+    const std::uint32_t subnormal = std::bit_cast<std::uint32_t>(shifted) - 0x3f000000u;
+    const std::uint32_t normal = (size - 0x38000000u + 0xfffu + ((size >> 13) & 1u)) >> 13;
+    const std::uint32_t special = size > 0x7f800000u ? 0x7e00u : 0x7c00u;
+    const std::uint32_t finite = size < 0x38800000u ? subnormal : normal;
+    bits = static_cast<std::uint16_t>(sign | (size >= 0x477ff000u ? special : finite));
+  }
+  ALLFOLD_HOST_DEVICE constexpr explicit operator float() const {
+    const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x8000u) << 16;
+    const std::uint32_t rest = static_cast<std::uint32_t>(bits & 0x7fffu) << 13;
+    const std::uint32_t normal = rest + 0x38000000u;
+    const std::uint32_t special = rest + 0x70000000u;
+    // 2^-14 with the subnormal's bits as mantissa, less 2^-14, is the subnormal's value.
+    const float subnormal = std::bit_cast<float>(rest + 0x38800000u) - 0x1p-14f;
+    const std::uint32_t size = rest >= 0x0f800000u   ? special
+                               : rest >= 0x00800000u ? normal
+                                                     : std::bit_cast<std::uint32_t>(subnormal);
+    return std::bit_cast<float>(sign | size);
+  }
+  friend constexpr bool operator==(half a, half b) {
+    return static_cast<float>(a) == static_cast<float>(b);
+  }
+  friend constexpr auto operator<=>(half a, half b) {
+    return static_cast<float>(a) <=> static_cast<float>(b);
+  }
+};
+
+/// A 16-bit floating-point storage type: the two above, the compilers' _Float16 and __bf16, CUDA's
+/// __half and __nv_bfloat16, Eigen's and LibTorch's: whatever fills 16 bits, is no integer and
+/// converts explicitly from and to float.
+template <class T>
+concept half_precision = sizeof(T) == 2 && !std::integral<T> && requires(T value, float wide) {
+  static_cast<float>(value);
+  static_cast<T>(wide);
+};
+
+}  // namespace allfold

@@ -1,0 +1,44 @@
+// The processor cores that this process may use.
+#pragma once
+
+#include <cstddef>
+#include <thread>
+
+#if defined(__linux__)
+#include <pthread.h>
+#include <sched.h>
+#endif
+
+namespace allfold {
+
+/// How many cores this process may run on; at least 1.
+inline int usable_cores() {
+#if defined(__linux__)
+  cpu_set_t cores;
+  if (sched_getaffinity(0, sizeof(cores), &cores) == 0) return CPU_COUNT(&cores);
+#endif
+  const unsigned known = std::thread::hardware_concurrency();
+  return known == 0 ? 1 : static_cast<int>(known);
+}
+
+/// Binds the calling thread to the `place`-th core that this process may use, round and round.
+/// False where that is not possible.
+inline bool pin_this_thread(int place) {
+#if defined(__linux__)
+  cpu_set_t cores;
+  if (sched_getaffinity(0, sizeof(cores), &cores) != 0) return false;
+  int left = place % CPU_COUNT(&cores);
+  for (std::size_t core = 0; core < CPU_SETSIZE; ++core) {
+    if (!CPU_ISSET(core, &cores) || left-- > 0) continue;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(core, &one);
+    return pthread_setaffinity_np(pthread_self(), sizeof(one), &one) == 0;
+  }
+#else
+  static_cast<void>(place);
+#endif
+  return false;
+}
+
+}  // namespace allfold

@@ -1,0 +1,101 @@
+// The operations that elements are folded with.
+#pragma once
+
+#include <allfold/half.hpp>
+#include <concepts>
+#include <type_traits>
+
+namespace allfold {
+
+namespace detail {
+
+template <class T>
+struct accumulator_of {
+  using type = T;
+};
+template <half_precision T>
+struct accumulator_of<T> {
+  using type = float;
+};
+
+/// An unsigned type at least as wide as int, in which overflow wraps around.
+template <class T>
+using wrapping = std::common_type_t<std::make_unsigned_t<T>, unsigned>;
+
+template <class T>
+concept wraps = std::integral<T> && !std::same_as<T, bool>;
+
+}  // namespace detail
+
+/// What elements of type T are folded in: float for 16-bit floating-point types, else T.
+template <class T>
+using accumulator = typename detail::accumulator_of<T>::type;
+
+/// a + b. Integers wrap around; for bool: or.
+struct sum {
+  template <class T>
+  ALLFOLD_HOST_DEVICE constexpr T operator()(const T& a, const T& b) const {
+    if constexpr (detail::wraps<T>)
+      return static_cast<T>(static_cast<detail::wrapping<T>>(a) +
+                            static_cast<detail::wrapping<T>>(b));
+    else
+      return static_cast<T>(a + b);
+  }
+};
+
+/// a · b. Integers wrap around; for bool: and.
+struct product {
+  template <class T>
+  ALLFOLD_HOST_DEVICE constexpr T operator()(const T& a, const T& b) const {
+    if constexpr (detail::wraps<T>)
+      return static_cast<T>(static_cast<detail::wrapping<T>>(a) *
+                            static_cast<detail::wrapping<T>>(b));
+    else
+      return static_cast<T>(a * b);
+  }
+};
+
+/// The smaller one, by <.
+struct minimum {
+  template <class T>
+  ALLFOLD_HOST_DEVICE constexpr T operator()(const T& a, const T& b) const {
+    static_assert(
+        requires { b < a; }, "allfold: minimum needs an element type with <");
+    return b < a ? b : a;
+  }
+};
+
+/// The larger one, by <.
+struct maximum {
+  template <class T>
+  ALLFOLD_HOST_DEVICE constexpr T operator()(const T& a, const T& b) const {
+    static_assert(
+        requires { a < b; }, "allfold: maximum needs an element type with <");
+    return a < b ? b : a;
+  }
+};
+
+/// The sum, divided by the number of ranks once all are folded; integers towards zero.
+struct average : sum {
+  template <class T>
+  ALLFOLD_HOST_DEVICE constexpr T finish(const T& total, int ranks) const {
+    if constexpr (std::is_arithmetic_v<T>)
+      return static_cast<T>(total / static_cast<T>(ranks));
+    else if constexpr (requires { typename T::value_type; })  // std::complex
+      return static_cast<T>(total / static_cast<typename T::value_type>(ranks));
+    else
+      return static_cast<T>(total / ranks);
+  }
+};
+
+/// An operation on elements of type T: associative, callable from several threads at once, with no
+/// side effects. It may have `finish(total, ranks)`, applied once to each complete fold. Algorithms
+/// other than `direct` and `primary` also fold in other than rank order: they need an operation
+/// that commutes.
+template <class Operation, class T>
+concept operation_on = std::copy_constructible<Operation> &&
+    requires(const Operation fold, accumulator<T> a, accumulator<T> b) {
+  { fold(a, b) } -> std::convertible_to<accumulator<T>>;
+};
+
+}  // namespace allfold

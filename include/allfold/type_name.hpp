@@ -1,0 +1,29 @@
+// Names of types at compile time, without run-time type information.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace allfold {
+
+/// The name of an operation, an algorithm or an element type as errors and tables show it.
+template <class T>
+constexpr std::string_view type_name() {
+  constexpr std::string_view whole = __PRETTY_FUNCTION__;
+  constexpr std::string_view mark = "T = ";
+  constexpr std::size_t begin = whole.find(mark) + mark.size();
+  return whole.substr(begin, whole.find_first_of(";]", begin) - begin);
+}
+
+/// FNV-1a over characters, to compare names of different ranks by one number.
+constexpr std::uint64_t hash_of(std::string_view text) {
+  std::uint64_t hash = 0xcbf29ce484222325u;
+  for (const char each : text) {
+    hash ^= static_cast<unsigned char>(each);
+    hash *= 0x100000001b3u;
+  }
+  return hash;
+}
+
+}  // namespace allfold
