@@ -42,12 +42,15 @@ class membership {
   const traffic& moved_so_far() const { return traffic_; }
   const std::shared_ptr<team>& shared() const { return team_; }
 
-  /// Enters a collective with a description of it and this rank's memory. Throws if the team has
-  /// failed, or if a rank is lost or too late that should have completed an earlier collective.
+  /// Enters a collective with a description of it, which must outlive the collective, and this
+  /// rank's memory. Throws if the team has failed, or if a rank is lost or too late that should
+  /// have completed an earlier collective.
   void enter(const call& mine, const operands& memory) {
-    call_ = mine;
-    if (team_->failed()) team_->throw_failure(rank_, describe_mine());
+    call_ = &mine;
+    if (team_->failed()) [[unlikely]]
+      team_->throw_failure(rank_, describe_mine());
     limit_lead();
+    team_->of(rank_).said[number_ % window] = mine;
     const std::size_t lines = (memory.scratch_bytes + sizeof(line) - 1) / sizeof(line);
     if (lines > scratch_.size()) scratch_.resize(lines);
     post& own = team_->post_of(rank_, number_);
@@ -57,7 +60,6 @@ class membership {
     own.output = static_cast<std::byte*>(memory.output);
     own.scratch = reinterpret_cast<std::byte*>(scratch_.data());
     if (memory.slot_bytes > 0) std::memcpy(own.slot, memory.input, memory.slot_bytes);
-    team_->of(rank_).said[number_ % window] = mine;
     peers_[at(rank_)] = {number_ + 1, &own};
     own.stamp.store(number_ + 1);  // sequentially consistent: see abandon
   }
@@ -142,8 +144,9 @@ class membership {
     peer_state& its = peers_[at(peer)];
     if (its.met != number_ + 1) {
       post& said = team_->post_of(peer, number_);
-      wait(peer, [&] { return said.stamp.load() >= number_ + 1; });
-      if (said.stamp.load() == post::withdrawn) team_->throw_failure(rank_, describe_mine());
+      std::uint64_t stamp = 0;
+      wait(peer, [&] { return (stamp = said.stamp.load()) >= number_ + 1; });
+      if (stamp == post::withdrawn) team_->throw_failure(rank_, describe_mine());
       if (said.fingerprint != fingerprint_) fail(failure_kind::mismatch, disagreement());
       its = {number_ + 1, &said};
     }
@@ -155,6 +158,8 @@ class membership {
     constexpr std::uint64_t stride = window / 2;
     if (number_ % stride != 0 || number_ < window) return;
     for (int peer = 0; peer < size(); ++peer) {
+      // A rank that was met in a collective had completed those before it.
+      if (peer == rank_ || peers_[at(peer)].met + stride > number_ + 1) continue;
       std::atomic<std::uint64_t>& completed = team_->of(peer).completed;
       wait(peer, [&] { return completed.load(std::memory_order_acquire) > number_ - stride; });
     }
@@ -177,7 +182,7 @@ class membership {
     }
   }
 
-  std::string describe_mine() const { return describe(call_, number_); }
+  std::string describe_mine() const { return describe(*call_, number_); }
   std::string done_by(int peer) const {
     const std::uint64_t completed = team_->of(peer).completed.load();
     return std::to_string(completed) + (completed == 1 ? " collective" : " collectives");
@@ -212,7 +217,7 @@ class membership {
   std::uint64_t number_ = 0;  ///< of the current collective
   std::uint64_t base_ = 0;    ///< progress before the current collective, the same on all ranks
   std::uint64_t fingerprint_ = 0;
-  call call_;
+  const call* call_ = nullptr;  ///< the current collective's
   std::vector<peer_state> peers_;
   std::vector<line> scratch_;
   traffic traffic_;

@@ -42,7 +42,7 @@ class communicator {
            const Operation& operation, const call& mine) {
     member_->enter(mine, memory);
     try {
-      run_on_host<T>(*member_, plan, parts, operation);
+      member_->leave(run_on_host<T>(*member_, plan, parts, operation));
     } catch (...) {
       // Unless the team has failed already, this came out of the user's operation or schedule.
       member_->shared()->fail(failure_kind::lost, rank(),
@@ -52,7 +52,6 @@ class communicator {
       member_->abandon();
       throw;
     }
-    member_->leave(pipeline<Schedule>{plan, size(), parts.pieces()}.turns());
   }
 
   /// The largest message in bytes that may be sent through slots.

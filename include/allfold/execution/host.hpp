@@ -41,19 +41,27 @@ class host_run {
         operation_{operation},
         line_{plan, port.size(), parts.pieces()} {}
 
-  void operator()() {
-    for (std::uint64_t turn = 0; turn < line_.turns(); ++turn) {
-      const int piece = line_.piece_of(turn);
-      if (!line_.is_live(piece)) continue;
-      const step now = plan_.at(port_.rank(), port_.size(), line_.step_of(turn));
-      if (now.idle()) continue;
-      await(now.waits, piece);
-      if (!now.sources.empty()) carry_out(now, piece);
-      port_.publish(turn + 1);
-    }
-    port_.publish(line_.turns());
-    const waits list = plan_.exit(port_.rank(), port_.size());
+  std::uint64_t operator()() {
+    const int rank = port_.rank();
+    const int size = port_.size();
+    const std::uint64_t turns = line_.turns();
+    std::uint64_t turn = 0;
+    for (int round = 0; turn < turns; ++round)
+      for (int index = 0; index < line_.steps(); ++index) {
+        ++turn;
+        const int piece = line_.piece_of(round, index);
+        if (line_.is_live(piece)) {
+          const step now = plan_.at(rank, size, index);
+          if (now.idle()) continue;  // nobody waits for a step without work
+          await(now.waits, piece);
+          if (!now.sources.empty()) carry_out(now, piece);
+          port_.publish(turn);
+        }
+      }
+    if (turns > 0) port_.publish(turns);
+    const waits list = plan_.exit(rank, size);
     for (int piece = parts_.pieces() - 1; piece >= 0 && !list.empty(); --piece) await(list, piece);
+    return turns;
   }
 
  private:
@@ -115,6 +123,7 @@ class host_run {
   }
   std::size_t offset_of(const operand& it, int piece) const {
     if (holds_own_chunk(Schedule::kind, it.where)) return 0;
+    if (it.chunk == 0 && piece == 0) return 0;
     if (it.where != buffer::scratch) return parts_.begin(it.chunk, piece);
     // Chunks of scratch memory lie side by side, each as long as the longest chunk. Pieces divide
     // scratch memory only where there is a single chunk (see pieces_for).
@@ -151,9 +160,9 @@ constexpr int pieces_for(const Schedule& plan, int size, std::size_t bytes) {
 /// until no other rank uses this rank's memory. Every rank calls it with the same schedule,
 /// partition and operation. May throw what the port, the operation and the schedule throw.
 template <class T, schedule Schedule, host_port Port, class Operation>
-void run_on_host(Port& port, const Schedule& plan, const partition& parts,
-                 const Operation& operation) {
-  detail::host_run<T, Schedule, Port, Operation>{port, plan, parts, operation}();
+std::uint64_t run_on_host(Port& port, const Schedule& plan, const partition& parts,
+                          const Operation& operation) {
+  return detail::host_run<T, Schedule, Port, Operation>{port, plan, parts, operation}();
 }
 
 }  // namespace allfold

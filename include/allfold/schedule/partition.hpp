@@ -11,6 +11,8 @@ namespace allfold {
 /// where it begins. Later parts may be shorter or empty.
 ALLFOLD_HOST_DEVICE constexpr std::size_t part_begin(std::size_t total, int parts,
                                                      std::size_t granule, int index) {
+  if (index == 0) return 0;
+  if (index == parts) return total;
   const auto number = static_cast<std::size_t>(parts);
   const std::size_t even = total / number + (total % number != 0 ? 1 : 0);
   const std::size_t length = (even + granule - 1) / granule * granule;
@@ -41,6 +43,7 @@ class partition {
 
   /// The elements of `width` consecutive chunks of a piece.
   ALLFOLD_HOST_DEVICE constexpr extent of(int chunk, int width, int piece) const {
+    if (width == chunks_ && pieces_ == 1 && counts_ == nullptr) return {0, count_};
     const std::size_t first = begin(chunk, piece);
     return {first, begin(chunk + width, piece) - first};
   }

@@ -47,8 +47,11 @@ class pipeline {
   }
   /// The piece that a turn belongs to; the turn is void unless `is_live(piece)`.
   ALLFOLD_HOST_DEVICE constexpr int piece_of(std::uint64_t turn) const {
-    return static_cast<int>(turn / static_cast<std::uint64_t>(steps_)) -
-           lag_of(plan_, size_, step_of(turn));
+    return piece_of(static_cast<int>(turn / static_cast<std::uint64_t>(steps_)), step_of(turn));
+  }
+  /// The same for turn round · steps + index.
+  ALLFOLD_HOST_DEVICE constexpr int piece_of(int round, int index) const {
+    return round - lag_of(plan_, size_, index);
   }
   ALLFOLD_HOST_DEVICE constexpr bool is_live(int piece) const {
     return 0 <= piece && piece < pieces_;
@@ -60,6 +63,7 @@ class pipeline {
            static_cast<std::uint64_t>(index) + 1;
   }
   ALLFOLD_HOST_DEVICE constexpr int pieces() const { return pieces_; }
+  ALLFOLD_HOST_DEVICE constexpr int steps() const { return steps_; }
 
  private:
   Schedule plan_;

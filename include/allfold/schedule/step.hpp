@@ -58,7 +58,9 @@ struct ranks {
   int stride = 1;
 
   ALLFOLD_HOST_DEVICE constexpr int at(int i, int size) const {
-    return (first + i * stride) % size;
+    int rank = first + i * stride;
+    while (rank >= size) rank -= size;  // at most a few times; a division would cost more
+    return rank;
   }
 };
 
