@@ -59,10 +59,12 @@ class communicator {
 
   /// Divides the ranks into teams: those that give the same color, ordered by key, then by rank.
   /// Every rank calls it. The new teams have this one's options; a failure of one team is its own.
-  communicator split(int color, int key = 0,
+  template <std::integral Color = int>  // a template, to cost nothing where it is not used
+  communicator split(Color color, int key = 0,
                      std::source_location where = std::source_location::current()) {
     struct wish {
-      int color, key, rank;
+      Color color;
+      int key, rank;
       const std::shared_ptr<team>* made;
     };
     wish mine{color, key, rank(), nullptr};

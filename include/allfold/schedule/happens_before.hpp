@@ -1,0 +1,180 @@
+// Which uses of memory a schedule orders, and which may happen at the same time.
+// Vector clocks: Lamport, 1978; races found as in Flanagan and Freund, "FastTrack", 2009.
+#pragma once
+
+#include <allfold/schedule/flaw.hpp>
+#include <allfold/schedule/fold_order.hpp>
+
+namespace allfold::detail {
+
+/// One clock per rank, joined where a wait orders two ranks, and the last uses of every chunk. Fed
+/// with the events of a trace in their order; notes two uses without an order in `found`.
+template <class Schedule>
+class happens_before {
+ public:
+  constexpr happens_before(const Schedule& plan, int size, int pieces, const fold_values& memory,
+                           int chunks, proof& found)
+      : plan_{plan},
+        size_{size},
+        pieces_{pieces},
+        steps_{plan.steps(size)},
+        chunks_{chunks},
+        memory_{memory},
+        found_{found},
+        clocks_(at(size * size), 0),
+        stamps_(at(size * (steps_ + 1) * pieces * size), 0),
+        writes_(memory.cells()),
+        heads_(memory.cells(), -1) {}
+
+  /// A rank enters: its caller has filled its memory before.
+  constexpr void enter(int rank) {
+    clock(rank)[rank] = 1;
+    for (int piece = 0; piece < pieces_; ++piece) stamp(rank, entered, piece);
+    own_cells(rank, [&](std::size_t cell, int) { writes_[cell] = {rank, 1, event::what::enter}; });
+  }
+
+  /// A rank completes a step.
+  constexpr void complete(const event& now, const step& what) {
+    const int rank = now.rank;
+    join(rank, what.waits, now.piece);
+    ++clock(rank)[rank];
+    for (const operand& each : what.sources)
+      touch(each, what.width, now, [&](std::size_t cell, int owner, int chunk) {
+        read(cell, rank, now.index, owner, chunk);
+      });
+    for (const operand& each : what.targets)
+      touch(each, what.width, now, [&](std::size_t cell, int owner, int chunk) {
+        if (copies_onto_itself(what, cell, chunk - each.chunk, now.piece)) return;
+        write(cell, rank, now.index, owner, chunk, event::what::step);
+      });
+    stamp(rank, now.index, now.piece);
+  }
+
+  /// A rank leaves: its caller may use its memory again afterwards.
+  constexpr void exit(int rank) {
+    const waits list = plan_.exit(rank, size_);
+    for (int piece = 0; piece < pieces_; ++piece) join(rank, list, piece);
+    if (Schedule::kind == collective::barrier)
+      for (int peer = 0; peer < size_; ++peer)
+        if (clock(rank)[peer] < 1) found_.note(flaw::not_synchronizing, rank, peer, steps_, -1);
+    ++clock(rank)[rank];
+    own_cells(rank, [&](std::size_t cell, int chunk) {
+      write(cell, rank, steps_, rank, chunk, event::what::exit);
+    });
+  }
+
+ private:
+  struct use {
+    int rank = -1;
+    int time = 0;
+    event::what kind = event::what::enter;
+  };
+  struct reading {
+    int rank;
+    int time;
+    int next;  ///< of the readings since the last write of the same cell
+  };
+
+  static constexpr std::size_t at(int i) { return static_cast<std::size_t>(i); }
+  constexpr int* clock(int rank) { return clocks_.data() + rank * size_; }
+  constexpr int* stamped(int rank, int index, int piece) {
+    return stamps_.data() + ((rank * (steps_ + 1) + index + 1) * pieces_ + piece) * size_;
+  }
+  constexpr void stamp(int rank, int index, int piece) {
+    int* const mark = stamped(rank, index, piece);
+    const int* const mine = clock(rank);
+    for (int i = 0; i < size_; ++i) mark[i] = mine[i];
+  }
+  constexpr void join(int rank, const waits& list, int piece) {
+    int* const mine = clock(rank);
+    for (const wait& each : list)
+      for (int k = 0; k < each.who.count; ++k) {
+        const int peer = each.who.at(k, size_);
+        if (peer == rank) continue;
+        int index = each.step;
+        while (stamped(peer, index, piece)[peer] == 0) --index;  // idle: stands for the one before
+        const int* const mark = stamped(peer, index, piece);
+        if (mark[peer] <= mine[peer]) continue;  // known already, with all that it knew
+        for (int i = 0; i < size_; ++i)
+          if (mark[i] > mine[i]) mine[i] = mark[i];
+      }
+  }
+
+  /// The chunks that a caller may use before entry and after exit. Slots outlive the call.
+  template <class Use>
+  constexpr void own_cells(int rank, Use use_cell) {
+    for (const buffer where : {buffer::input, buffer::output, buffer::scratch}) {
+      if (where == buffer::scratch && scratch_chunks_of(plan_, size_) == 0) continue;
+      for (int chunk = 0; chunk < chunks_; ++chunk)
+        for (int piece = 0; piece < pieces_; ++piece)
+          use_cell(memory_.cell(rank, where, chunk, piece), chunk);
+    }
+    if (!reads_slots<Schedule>) return;
+    for (int piece = 0; piece < pieces_; ++piece) {
+      const std::size_t slot = memory_.cell(rank, buffer::slot, 0, piece);
+      if (writes_[slot].rank < 0) use_cell(slot, 0);
+    }
+  }
+
+  /// A copy from a place to the same place, as of a root's own data in place, is not carried out.
+  constexpr bool copies_onto_itself(const step& what, std::size_t cell, int i, int piece) const {
+    if (what.sources.count != 1 || what.sources.begin()->who.count != 1) return false;
+    const operand& from = *what.sources.begin();
+    return memory_.cell(from.who.at(0, size_), from.where, from.chunk + i, piece) == cell;
+  }
+
+  template <class Use>
+  constexpr void touch(const operand& it, int width, const event& now, Use use_cell) {
+    for (int k = 0; k < it.who.count; ++k) {
+      const int owner = it.who.at(k, size_);
+      for (int i = 0; i < width; ++i)
+        use_cell(memory_.cell(owner, it.where, it.chunk + i, now.piece), owner, it.chunk + i);
+    }
+  }
+  constexpr void read(std::size_t cell, int rank, int index, int owner, int chunk) {
+    const use& last = writes_[cell];
+    if (last.rank < 0)
+      found_.note(flaw::touched_before_entry, rank, owner, index, chunk);
+    else if (last.time > clock(rank)[last.rank])
+      found_.note(before(last.kind, flaw::read_too_early), rank, owner, index, chunk);
+    reads_.push_back({rank, clock(rank)[rank], heads_[cell]});
+    heads_[cell] = static_cast<int>(reads_.size()) - 1;
+  }
+  constexpr void write(std::size_t cell, int rank, int index, int owner, int chunk,
+                       event::what kind) {
+    use& last = writes_[cell];
+    const int* const mine = clock(rank);
+    if (last.rank < 0)
+      found_.note(flaw::touched_before_entry, rank, owner, index, chunk);
+    else if (last.time > mine[last.rank])
+      found_.note(after(kind, before(last.kind, flaw::written_twice)), rank, owner, index, chunk);
+    for (int i = heads_[cell]; i >= 0; i = reads_[at(i)].next)
+      if (reads_[at(i)].time > mine[reads_[at(i)].rank])
+        found_.note(after(kind, flaw::overwritten_too_early), rank, reads_[at(i)].rank, index,
+                    chunk);
+    heads_[cell] = -1;
+    last = {rank, mine[rank], kind};
+  }
+  static constexpr flaw before(event::what last, flaw otherwise) {
+    if (last == event::what::exit) return flaw::touched_after_exit;
+    return last == event::what::enter ? flaw::touched_before_entry : otherwise;
+  }
+  static constexpr flaw after(event::what now, flaw otherwise) {
+    return now == event::what::exit ? flaw::touched_after_exit : otherwise;
+  }
+
+  Schedule plan_;
+  int size_;
+  int pieces_;
+  int steps_;
+  int chunks_;
+  const fold_values& memory_;
+  proof& found_;
+  std::vector<int> clocks_;  ///< [rank][of]
+  std::vector<int> stamps_;  ///< [rank][step + 1][piece][of], the clock after each step
+  std::vector<use> writes_;  ///< the last write of each cell
+  std::vector<int> heads_;   ///< the last reading of each cell since its last write, or -1
+  std::vector<reading> reads_;
+};
+
+}  // namespace allfold::detail
