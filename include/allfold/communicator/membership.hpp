@@ -25,8 +25,8 @@ struct traffic {
 /// A rank's membership in a team. Used by that rank's thread alone. Satisfies `host_port`.
 ///
 /// Ordering: what a rank wrote before `enter` or `publish` is visible to another once that one's
-/// wait for it returns. When a collective fails, no rank leaves it before every other rank has
-/// stopped using its memory; see `abandon`.
+/// wait for it returns. When a collective fails, no rank leaves it while another one may use its
+/// memory; see `abandon`.
 class membership {
  public:
   membership(std::shared_ptr<team> shared, int rank)
@@ -61,7 +61,7 @@ class membership {
     own.scratch = reinterpret_cast<std::byte*>(scratch_.data());
     if (memory.slot_bytes > 0) std::memcpy(own.slot, memory.input, memory.slot_bytes);
     peers_[at(rank_)] = {number_ + 1, &own};
-    own.stamp.store(number_ + 1);  // sequentially consistent: see abandon
+    own.stamp.store(number_ + 1, std::memory_order_release);
   }
 
   /// Leaves a collective that is complete after `turns` turns.
@@ -71,22 +71,16 @@ class membership {
     team_->of(rank_).completed.store(++number_, std::memory_order_release);
   }
 
-  /// Leaves a collective that has failed. Withdraws what this rank has posted, so that no other
-  /// rank takes up its memory from now on, and waits for those that may have done so already.
+  /// Leaves a collective that has failed. The caller frees its memory next, so this waits for the
+  /// ranks that are folding at this moment; from now on nobody begins to.
   ///
-  /// Entering stores a rank's own stamp and then loads the others'; abandoning withdraws the own
-  /// stamp and then loads the others'. All are sequentially consistent, so of two ranks at least
-  /// one sees the other: either the peer finds this rank withdrawn, or this rank finds the peer
-  /// inside and waits until it has completed the collective or withdrawn as well. A peer inside
-  /// does one or the other soon: it folds for a finite time and finds the failure at its next wait.
+  /// Whoever folds stores `folding` first and loads the team's failure then; whoever abandons has
+  /// stored the failure first and loads `folding` then. All four are sequentially consistent, so at
+  /// least one of two such ranks sees the other.
   void abandon() {
-    team_->post_of(rank_, number_).stamp.store(post::withdrawn);
     for (int peer = 0; peer < size(); ++peer) {
-      if (peer == rank_) continue;
       patience waiting{team_->options().crowded, {}};
-      while (team_->post_of(peer, number_).stamp.load() == number_ + 1 &&
-             team_->of(peer).completed.load() <= number_)
-        waiting.pass();
+      while (team_->of(peer).folding.load()) waiting.pass();
     }
   }
 
@@ -122,6 +116,14 @@ class membership {
   void publish(std::uint64_t turns) {
     team_->of(rank_).progress.store(base_ + turns, std::memory_order_release);
   }
+  /// Between these two this rank may use the others' memory. Throws if the team has failed.
+  void begin_folding() {
+    team_->of(rank_).folding.store(true);
+    if (!team_->failed()) return;
+    end_folding();
+    team_->throw_failure(rank_, describe_mine());
+  }
+  void end_folding() { team_->of(rank_).folding.store(false, std::memory_order_release); }
   void moved(std::uint64_t read, std::uint64_t written) {
     traffic_.bytes_read += read;
     traffic_.bytes_written += written;
@@ -144,9 +146,7 @@ class membership {
     peer_state& its = peers_[at(peer)];
     if (its.met != number_ + 1) {
       post& said = team_->post_of(peer, number_);
-      std::uint64_t stamp = 0;
-      wait(peer, [&] { return (stamp = said.stamp.load()) >= number_ + 1; });
-      if (stamp == post::withdrawn) team_->throw_failure(rank_, describe_mine());
+      wait(peer, [&] { return said.stamp.load(std::memory_order_acquire) >= number_ + 1; });
       if (said.fingerprint != fingerprint_) fail(failure_kind::mismatch, disagreement());
       its = {number_ + 1, &said};
     }

@@ -28,11 +28,9 @@ struct team_options {
 };
 
 /// What a rank shows of a collective that it has entered. `stamp` is written last and makes the
-/// rest visible: number + 1 of the collective, or `withdrawn`. The slot begins in the same cache
+/// rest visible: number + 1 of the collective. The slot begins in the same cache
 /// line, so a short message arrives together with the news of it.
 struct alignas(64) post {
-  static constexpr std::uint64_t withdrawn = ~std::uint64_t{0};
-
   std::atomic<std::uint64_t> stamp{0};
   std::uint64_t fingerprint = 0;
   std::byte* input = nullptr;
@@ -47,6 +45,7 @@ static_assert(sizeof(post) == 33 * 64);  // an odd number of cache lines spreads
 struct alignas(128) record {
   std::atomic<std::uint64_t> progress{0};   ///< turns, over all collectives
   std::atomic<std::uint64_t> completed{0};  ///< collectives
+  std::atomic<bool> folding{false};         ///< may be using other ranks' memory
   std::atomic<bool> left{false};
   call said[window];  ///< the last collectives in full, for messages; published with the stamp
 };
@@ -70,8 +69,9 @@ class team {
   }
   record& of(int rank) { return records_[static_cast<std::size_t>(rank)]; }
 
-  /// True once the team has failed; nothing works from then on.
-  bool failed() const { return failed_.load(std::memory_order_acquire); }
+  /// True once the team has failed; nothing works from then on. Sequentially consistent, as
+  /// `membership::abandon` needs it.
+  bool failed() const { return failed_.load(); }
 
   /// Records why the team fails, unless it has failed before. `origin` is the rank that saw it.
   void fail(failure_kind kind, int origin, std::string text) {

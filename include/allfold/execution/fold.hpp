@@ -1,10 +1,12 @@
 // Folds elements in host memory: many sources, many targets, any operation.
 #pragma once
 
+#include <allfold/execution/vectors.hpp>
 #include <allfold/reduction.hpp>
 #include <cstddef>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 namespace allfold {
 
@@ -45,69 +47,49 @@ struct array_block {
   }
 };
 
-/// The library's operations on built-in numbers: four of the processor's vectors at a time, spelled
-/// with the vector types of GCC and Clang, because GCC's -O2 keeps local arrays in memory.
+/// The library's operations on numbers: four registers of elements at a time.
 template <class T, class Operation>
 struct vector_block {
-  /// Sums and products of integers wrap around, which signed vectors need not.
-  using lane = typename std::conditional_t<std::is_integral_v<T> && !is_ordering<Operation>,
-                                           std::make_unsigned<T>, std::type_identity<T>>::type;
-#if defined(__AVX512F__)
-  static constexpr std::size_t bytes = 64;
-#elif defined(__AVX__)
-  static constexpr std::size_t bytes = 32;
-#else
-  static constexpr std::size_t bytes = 16;
-#endif
-  typedef lane pack __attribute__((vector_size(bytes)));
-  /// A pack at any address, over elements of any type.
-  typedef lane in_memory __attribute__((vector_size(bytes), aligned(1), may_alias));
-  static constexpr std::size_t step = bytes / sizeof(T);
-  static constexpr std::size_t count = 4 * step;
+  /// Sums and products of integers wrap around, which signed lanes need not.
+  using raw = typename std::conditional_t<std::is_integral_v<T> && !is_ordering<Operation>,
+                                          std::make_unsigned<T>, std::type_identity<T>>::type;
+  using elements = packed<T, raw>;
+  static constexpr std::size_t step = elements::count;
+  static constexpr std::size_t registers = register_bytes >= 32 ? 4 : 8;
+  static constexpr std::size_t count = registers * step;
 
-  static void load(const T* from, pack& a, pack& b, pack& c, pack& d) {
-    const auto* const packs = reinterpret_cast<const in_memory*>(from);
-    a = packs[0];
-    b = packs[1];
-    c = packs[2];
-    d = packs[3];
-  }
-  static void store(T* to, const pack& a, const pack& b, const pack& c, const pack& d) {
-    auto* const packs = reinterpret_cast<in_memory*>(to);
-    packs[0] = a;
-    packs[1] = b;
-    packs[2] = c;
-    packs[3] = d;
-  }
   static void fold(const T* const* sources, int source_count, T* const* targets, int target_count,
                    std::size_t first, const Operation& operation, int finish_ranks) {
-    pack a, b, c, d, e, f, g, h;
-    load(sources[0] + first, a, b, c, d);
+    fold(sources, source_count, targets, target_count, first, operation, finish_ranks,
+         std::make_index_sequence<registers>{});
+  }
+
+ private:
+  // Unrolled by pack expansion: a loop over the registers would put them into memory.
+  template <std::size_t... Index>
+  static void fold(const T* const* sources, int source_count, T* const* targets, int target_count,
+                   std::size_t first, const Operation& operation, int finish_ranks,
+                   std::index_sequence<Index...>) {
+    elements folded[] = {elements::load(sources[0] + first + Index * step)...};
     for (int k = 1; k < source_count; ++k) {
-      load(sources[k] + first, e, f, g, h);
-      a = operation(a, e);
-      b = operation(b, f);
-      c = operation(c, g);
-      d = operation(d, h);
+      const T* const source = sources[k] + first;
+      (folded[Index].fold(operation, elements::load(source + Index * step)), ...);
     }
-    if constexpr (std::is_same_v<Operation, average>) {
-      if (finish_ranks > 0) {
-        const auto ranks = static_cast<lane>(finish_ranks);
-        a /= ranks;
-        b /= ranks;
-        c /= ranks;
-        d /= ranks;
-      }
+    if constexpr (std::is_same_v<Operation, average>)
+      if (finish_ranks > 0) (folded[Index].divide(finish_ranks), ...);
+    for (int k = 0; k < target_count; ++k) {
+      T* const target = targets[k] + first;
+      (folded[Index].store(target + Index * step), ...);
     }
-    for (int k = 0; k < target_count; ++k) store(targets[k] + first, a, b, c, d);
   }
 };
 
 template <class T, class Operation>
-inline constexpr bool folds_in_vectors =
-    std::is_arithmetic_v<T> && !std::is_same_v<T, bool> && !std::is_same_v<T, long double> &&
-    (std::is_same_v<Operation, sum> || std::is_same_v<Operation, product> ||
-     is_ordering<Operation> || (std::is_same_v<Operation, average> && !std::is_integral_v<T>));
+inline constexpr bool folds_in_vectors = fits_lanes<T> && (std::is_same_v<Operation, sum> ||
+                                                           std::is_same_v<Operation, product> ||
+                                                           is_ordering<Operation> ||
+                                                           (std::is_same_v<Operation, average> &&
+                                                            !std::is_integral_v<T>));
 
 template <class T, class Operation>
 using block = std::conditional_t<folds_in_vectors<T, Operation>, vector_block<T, Operation>,

@@ -16,6 +16,9 @@ namespace allfold {
 ///  - wait_entered(rank), wait_progress(rank, n): return once the rank has entered, or completed n
 ///    turns of this collective; what it wrote before is visible then;
 ///  - publish(n): this rank has completed n turns; all that it wrote becomes visible with it;
+///  - begin_folding(), end_folding(): between them this rank uses other ranks' memory; the first
+///  may
+///    throw if that must not be done any more;
 ///  - moved(read, written): counts bytes.
 template <class Port>
 concept host_port = requires(Port& port, int n, std::uint64_t turns, buffer where) {
@@ -25,6 +28,8 @@ concept host_port = requires(Port& port, int n, std::uint64_t turns, buffer wher
   port.wait_entered(n);
   port.wait_progress(n, turns);
   port.publish(turns);
+  port.begin_folding();
+  port.end_folding();
   port.moved(turns, turns);
 };
 
@@ -77,6 +82,20 @@ class host_run {
       }
   }
 
+  /// Slots belong to the communicator, so that reading them needs no leave.
+  struct folding {
+    static constexpr bool needed = !reads_slots<Schedule>;
+    Port& port;
+    explicit folding(Port& its) : port{its} {
+      if constexpr (needed) port.begin_folding();
+    }
+    ~folding() {
+      if constexpr (needed) port.end_folding();
+    }
+    folding(const folding&) = delete;
+    folding& operator=(const folding&) = delete;
+  };
+
   void carry_out(const step& now, int piece) {
     const extent elements = parts_.of(now.chunk, now.width, piece);
     T* pointers[max_pointers];
@@ -90,6 +109,7 @@ class host_run {
     const int sources = locate(now.sources, piece, list);
     const int targets = locate(now.targets, piece, list + sources);
     const int finish_ranks = now.completes ? port_.size() : 0;
+    const folding guard{port_};
     if constexpr (folds(Schedule::kind))
       fold<T>(list, sources, list + sources, targets, elements.count, operation_, finish_ranks);
     else
