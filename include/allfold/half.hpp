@@ -2,12 +2,21 @@
 #pragma once
 
 #include <allfold/config.hpp>
-#include <bit>
 #include <compare>
 #include <concepts>
 #include <cstdint>
 
 namespace allfold {
+
+namespace detail {
+
+/// std::bit_cast, in kernels too.
+template <class To, class From>
+ALLFOLD_HOST_DEVICE constexpr To same_bits(From value) {
+  return __builtin_bit_cast(To, value);
+}
+
+}  // namespace detail
 
 /// bfloat16: the upper half of a float. Converts from float by rounding to nearest even; NaN stays
 /// NaN.
@@ -16,13 +25,13 @@ struct bfloat16 {
 
   bfloat16() = default;
   ALLFOLD_HOST_DEVICE constexpr explicit bfloat16(float value) {
-    const auto wide = std::bit_cast<std::uint32_t>(value);
+    const auto wide = detail::same_bits<std::uint32_t>(value);
     const std::uint32_t rounded = (wide + 0x7fffu + ((wide >> 16) & 1u)) >> 16;
     const bool is_nan = (wide & 0x7fffffffu) > 0x7f800000u;
     bits = static_cast<std::uint16_t>(is_nan ? (wide >> 16) | 0x40u : rounded);
   }
   ALLFOLD_HOST_DEVICE constexpr explicit operator float() const {
-    return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
+    return detail::same_bits<float>(static_cast<std::uint32_t>(bits) << 16);
   }
   friend constexpr bool operator==(bfloat16 a, bfloat16 b) {
     return static_cast<float>(a) == static_cast<float>(b);
@@ -39,13 +48,13 @@ struct half {
 
   half() = default;
   ALLFOLD_HOST_DEVICE constexpr explicit half(float value) {
-    const auto wide = std::bit_cast<std::uint32_t>(value);
+    const auto wide = detail::same_bits<std::uint32_t>(value);
     const std::uint32_t sign = (wide >> 16) & 0x8000u;
     const std::uint32_t size = wide & 0x7fffffffu;
     // Adding 0.5 to a number below 2^-14 leaves its half-precision subnormal, rounded by the
     // floating-point unit itself, in the low bits of the sum.
-    const float shifted = std::bit_cast<float>(size) + 0.5f;
-    const std::uint32_t subnormal = std::bit_cast<std::uint32_t>(shifted) - 0x3f000000u;
+    const float shifted = detail::same_bits<float>(size) + 0.5f;
+    const std::uint32_t subnormal = detail::same_bits<std::uint32_t>(shifted) - 0x3f000000u;
     const std::uint32_t normal = (size - 0x38000000u + 0xfffu + ((size >> 13) & 1u)) >> 13;
     const std::uint32_t special = size > 0x7f800000u ? 0x7e00u : 0x7c00u;
     const std::uint32_t finite = size < 0x38800000u ? subnormal : normal;
@@ -57,11 +66,11 @@ struct half {
     const std::uint32_t normal = rest + 0x38000000u;
     const std::uint32_t special = rest + 0x70000000u;
     // 2^-14 with the subnormal's bits as mantissa, less 2^-14, is the subnormal's value.
-    const float subnormal = std::bit_cast<float>(rest + 0x38800000u) - 0x1p-14f;
+    const float subnormal = detail::same_bits<float>(rest + 0x38800000u) - 0x1p-14f;
     const std::uint32_t size = rest >= 0x0f800000u   ? special
                                : rest >= 0x00800000u ? normal
-                                                     : std::bit_cast<std::uint32_t>(subnormal);
-    return std::bit_cast<float>(sign | size);
+                                                     : detail::same_bits<std::uint32_t>(subnormal);
+    return detail::same_bits<float>(sign | size);
   }
   friend constexpr bool operator==(half a, half b) {
     return static_cast<float>(a) == static_cast<float>(b);

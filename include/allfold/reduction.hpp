@@ -75,14 +75,6 @@ struct maximum {
   }
 };
 
-namespace detail {
-
-template <class Operation>
-inline constexpr bool is_ordering =
-    std::is_same_v<Operation, minimum> || std::is_same_v<Operation, maximum>;
-
-}  // namespace detail
-
 /// The sum, divided by the number of ranks once all are folded; integers towards zero.
 struct average : sum {
   template <class T>

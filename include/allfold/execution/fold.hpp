@@ -59,8 +59,8 @@ struct vector_block {
   static constexpr std::size_t count = registers * step;
 
   static void fold(const T* const* sources, int source_count, T* const* targets, int target_count,
-                   std::size_t first, const Operation& operation, int finish_ranks) {
-    fold(sources, source_count, targets, target_count, first, operation, finish_ranks,
+                   std::size_t first, const Operation&, int finish_ranks) {
+    fold(sources, source_count, targets, target_count, first, finish_ranks,
          std::make_index_sequence<registers>{});
   }
 
@@ -68,12 +68,11 @@ struct vector_block {
   // Unrolled by pack expansion: a loop over the registers would put them into memory.
   template <std::size_t... Index>
   static void fold(const T* const* sources, int source_count, T* const* targets, int target_count,
-                   std::size_t first, const Operation& operation, int finish_ranks,
-                   std::index_sequence<Index...>) {
+                   std::size_t first, int finish_ranks, std::index_sequence<Index...>) {
     elements folded[] = {elements::load(sources[0] + first + Index * step)...};
     for (int k = 1; k < source_count; ++k) {
       const T* const source = sources[k] + first;
-      (folded[Index].fold(operation, elements::load(source + Index * step)), ...);
+      (folded[Index].template fold<Operation>(elements::load(source + Index * step)), ...);
     }
     if constexpr (std::is_same_v<Operation, average>)
       if (finish_ranks > 0) (folded[Index].divide(finish_ranks), ...);

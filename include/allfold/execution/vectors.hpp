@@ -2,7 +2,7 @@
 // arrays in memory; these stay in registers, at any flags.
 #pragma once
 
-#include <allfold/half.hpp>
+#include <allfold/reduction.hpp>
 #include <cstddef>
 #include <type_traits>
 
@@ -31,6 +31,23 @@ struct pack_of {
 template <class Lane>
 using pack = typename pack_of<Lane>::type;
 
+template <class Operation>
+inline constexpr bool is_ordering =
+    std::is_same_v<Operation, minimum> || std::is_same_v<Operation, maximum>;
+
+/// An operation of the library on whole registers. For the host alone: kernels know no such types.
+template <class Operation, class Pack>
+Pack combine(const Pack& a, const Pack& b) {
+  if constexpr (std::is_base_of_v<sum, Operation>)
+    return a + b;
+  else if constexpr (std::is_same_v<Operation, product>)
+    return a * b;
+  else if constexpr (std::is_same_v<Operation, minimum>)
+    return b < a ? b : a;
+  else
+    return a < b ? b : a;
+}
+
 /// A register full of elements of type T, ready to be folded. `Lane` is T or an integer of its
 /// size.
 template <class T, class Lane = T>
@@ -41,8 +58,8 @@ struct packed {
   static packed load(const T* from) { return {pack_of<Lane>::load(from)}; }
   void store(T* to) const { pack_of<Lane>::store(to, values); }
   template <class Operation>
-  void fold(const Operation& operation, const packed& other) {
-    values = operation(values, other.values);
+  void fold(const packed& other) {
+    values = combine<Operation>(values, other.values);
   }
   void divide(int ranks) { values = values / static_cast<Lane>(ranks); }
 };
@@ -66,9 +83,9 @@ struct packed_halves {
     pack_of<std::int32_t>::store(to, Format::encode(lower) | (Format::encode(upper) << 16));
   }
   template <class Operation>
-  void fold(const Operation& operation, const packed_halves& other) {
-    lower = operation(lower, other.lower);
-    upper = operation(upper, other.upper);
+  void fold(const packed_halves& other) {
+    lower = combine<Operation>(lower, other.lower);
+    upper = combine<Operation>(upper, other.upper);
   }
   void divide(int ranks) {
     lower = lower / static_cast<float>(ranks);
