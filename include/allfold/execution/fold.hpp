@@ -94,19 +94,31 @@ template <class T, class Operation>
 using block = std::conditional_t<folds_in_vectors<T, Operation>, vector_block<T, Operation>,
                                  array_block<T, Operation>>;
 
-/// `Sources` and `Targets` > 0 fix their numbers, so that no loop over them remains.
-template <int Sources, int Targets, class T, class Operation>
-void fold_all(const T* const* sources, int source_count, T* const* targets, int target_count,
-              std::size_t count, const Operation& operation, int finish_ranks) {
-  const int from = Sources > 0 ? Sources : source_count;
-  const int to = Targets > 0 ? Targets : target_count;
+/// A block at a time, then the rest one by one.
+template <class T, class Operation>
+inline void fold_all(const T* const* sources, int source_count, T* const* targets, int target_count,
+                     std::size_t count, const Operation& operation, int finish_ranks) {
   using blocks = block<T, Operation>;
   using singles = array_block<T, Operation>;
-  std::size_t first = 0;
-  for (; first + blocks::count <= count; first += blocks::count)
-    blocks::fold(sources, from, targets, to, first, operation, finish_ranks);
-  for (; first < count; ++first)
-    singles::template fold<1>(sources, from, targets, to, first, operation, finish_ranks);
+  const std::size_t whole = count / blocks::count * blocks::count;
+  for (std::size_t first = 0; first < whole; first += blocks::count)
+    blocks::fold(sources, source_count, targets, target_count, first, operation, finish_ranks);
+  for (std::size_t first = whole; first < count; ++first)
+    singles::template fold<1>(sources, source_count, targets, target_count, first, operation,
+                              finish_ranks);
+}
+
+/// The same for a fixed number of sources and targets, so that no loop over them remains. Their
+/// addresses are copied first: then the compiler sees that no element's store changes them, and
+/// need not load them again for every block.
+template <int Sources, int Targets, class T, class Operation>
+void fold_some(const T* const* sources, T* const* targets, std::size_t count,
+               const Operation& operation, int finish_ranks) {
+  const T* from[Sources];
+  T* to[Targets];
+  for (int k = 0; k < Sources; ++k) from[k] = sources[k];
+  for (int k = 0; k < Targets; ++k) to[k] = targets[k];
+  fold_all(from, Sources, to, Targets, count, operation, finish_ranks);
 }
 
 }  // namespace detail
@@ -128,17 +140,14 @@ template <class T, class Operation>
 void fold(const T* const* sources, int source_count, T* const* targets, int target_count,
           std::size_t count, const Operation& operation, int finish_ranks) {
   if constexpr (!requires(accumulator<T> value) { operation.finish(value, 1); }) finish_ranks = 0;
-  const auto run = [&](auto fold_some) {
-    fold_some(sources, source_count, targets, target_count, count, operation, finish_ranks);
-  };
   if (source_count == 1)
     copy(sources[0], targets, target_count, count);
   else if (source_count == 2 && target_count == 1)
-    run(detail::fold_all<2, 1, T, Operation>);
+    detail::fold_some<2, 1>(sources, targets, count, operation, finish_ranks);
   else if (source_count == 2 && target_count == 2)
-    run(detail::fold_all<2, 2, T, Operation>);
+    detail::fold_some<2, 2>(sources, targets, count, operation, finish_ranks);
   else
-    run(detail::fold_all<0, 0, T, Operation>);
+    detail::fold_all(sources, source_count, targets, target_count, count, operation, finish_ranks);
 }
 
 }  // namespace allfold
