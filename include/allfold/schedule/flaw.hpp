@@ -21,7 +21,8 @@ enum class flaw : std::uint8_t {
   missing_contribution,   ///< a contribution is not in a result
   wrong_contribution,     ///< a result holds what it should not: another chunk, root or rank
   wrong_completion,       ///< `complete()` is not said of exactly the last fold
-  not_synchronizing       ///< a barrier that a rank can leave before all have entered
+  not_synchronizing,      ///< a barrier that a rank can leave before all have entered
+  outside_memory          ///< a chunk is used that the rank does not have, or may only be read
 };
 
 /// The flaw in words.
@@ -39,7 +40,8 @@ constexpr std::string_view name_of(flaw what) {
                                         "misses a contribution",
                                         "holds a wrong contribution",
                                         "completes at the wrong fold",
-                                        "lets a rank leave before all have entered"};
+                                        "lets a rank leave before all have entered",
+                                        "uses memory that it is not given"};
   return names[static_cast<int>(what)];
 }
 

@@ -4,6 +4,7 @@
 
 #include <allfold/schedule/flaw.hpp>
 #include <allfold/schedule/fold_order.hpp>
+#include <allfold/schedule/partition.hpp>
 
 namespace allfold::detail {
 
@@ -33,11 +34,15 @@ class happens_before {
     own_cells(rank, [&](std::size_t cell, int) { writes_[cell] = {rank, 1, event::what::enter}; });
   }
 
-  /// A rank completes a step.
-  constexpr void complete(const event& now, const step& what) {
+  /// A rank completes a step. False if it uses memory that it is not given.
+  constexpr bool complete(const event& now, const step& what) {
     const int rank = now.rank;
     join(rank, what.waits, now.piece);
     ++clock(rank)[rank];
+    for (const operand& each : what.sources)
+      if (!is_given(each, now, what.width, false)) return false;
+    for (const operand& each : what.targets)
+      if (!is_given(each, now, what.width, true)) return false;
     for (const operand& each : what.sources)
       touch(each, what.width, now, [&](std::size_t cell, int owner, int chunk) {
         read(cell, rank, now.index, owner, chunk);
@@ -48,6 +53,7 @@ class happens_before {
         write(cell, rank, now.index, owner, chunk, event::what::step);
       });
     stamp(rank, now.index, now.piece);
+    return true;
   }
 
   /// A rank leaves: its caller may use its memory again afterwards.
@@ -91,13 +97,42 @@ class happens_before {
       for (int k = 0; k < each.who.count; ++k) {
         const int peer = each.who.at(k, size_);
         if (peer == rank) continue;
-        int index = each.step;
-        while (stamped(peer, index, piece)[peer] == 0) --index;  // idle: stands for the one before
+        int index = each.step;  // an idle step stands for one that is taken before it
+        while (stamped(peer, index, piece)[peer] == 0 || is_later(index, each.step)) --index;
         const int* const mark = stamped(peer, index, piece);
         if (mark[peer] <= mine[peer]) continue;  // known already, with all that it knew
         for (int i = 0; i < size_; ++i)
           if (mark[i] > mine[i]) mine[i] = mark[i];
       }
+  }
+
+  /// True if step `index` is taken after step `other`, though it is the lower one.
+  constexpr bool is_later(int index, int other) const {
+    return index != entered && lag_of(plan_, size_, index) > lag_of(plan_, size_, other);
+  }
+
+  /// Whether a rank has a chunk that is read or written: every buffer has so many chunks; only the
+  /// output and scratch memory may be written, an output that is one chunk long or the root's alone
+  /// only there. (Of inputs that are one chunk long or the root's alone the rest holds nothing.)
+  constexpr bool has(int owner, const operand& it, int width, bool writes) const {
+    const int chunks =
+        it.where == buffer::scratch ? scratch_chunks_of(plan_, size_) : plan_.chunks(size_);
+    if (owner < 0 || it.chunk < 0 || it.chunk + width > chunks) return false;
+    if (!writes || it.where == buffer::scratch) return true;
+    if (it.where != buffer::output) return false;
+    if (holds_own_chunk(Schedule::kind, it.where)) return it.chunk == owner && width == 1;
+    const bool roots_only =
+        Schedule::kind == collective::reduce || Schedule::kind == collective::gather;
+    return !roots_only || owner == root_of(plan_);
+  }
+  constexpr bool is_given(const operand& it, const event& now, int width, bool writes) const {
+    for (int k = 0; k < it.who.count; ++k) {
+      const int owner = it.who.at(k, size_);
+      if (has(owner, it, width, writes)) continue;
+      found_.note(flaw::outside_memory, now.rank, owner, now.index, it.chunk);
+      return false;
+    }
+    return true;
   }
 
   /// The chunks that a caller may use before entry and after exit. Slots outlive the call.
@@ -118,6 +153,7 @@ class happens_before {
 
   /// A copy from a place to the same place, as of a root's own data in place, is not carried out.
   constexpr bool copies_onto_itself(const step& what, std::size_t cell, int i, int piece) const {
+    if (what.completes && size_ > 1) return false;  // an average divides here
     if (what.sources.count != 1 || what.sources.begin()->who.count != 1) return false;
     const operand& from = *what.sources.begin();
     return memory_.cell(from.who.at(0, size_), from.where, from.chunk + i, piece) == cell;

@@ -61,7 +61,7 @@ inline constexpr bool trusted<primary<Root>> = true;
 
 /// True for primary<Root>::reduce.
 template <class Schedule>
-requires requires { typename Schedule::of_primary; }
+requires std::same_as<Schedule, typename Schedule::of_primary::reduce>
 inline constexpr bool trusted<Schedule> = true;
 
 }  // namespace allfold

@@ -22,6 +22,10 @@ class prover {
   prover& operator=(const prover&) = delete;
 
   constexpr proof run() {
+    if (root_of(plan_) < 0 || root_of(plan_) >= size_) {
+      result_.note(flaw::missing_contribution, root_of(plan_), -1, -1, -1);
+      return result_;
+    }
     contribute_inputs(memory_, plan_, size_, pieces_);
     const trace_end end = trace(plan_, size_, pieces_, *this);
     if (end.finished) {
@@ -41,7 +45,7 @@ class prover {
       order_.exit(now.rank);
   }
   constexpr void operator()(const event& now, const step& what) {
-    order_.complete(now, what);
+    if (!order_.complete(now, what)) return;
     if (!memory_.apply(what, now.piece))
       result_.note(flaw::reads_nothing, now.rank, -1, now.index, what.chunk);
   }
@@ -131,12 +135,24 @@ constexpr proof prove(int size, int pieces = 1) {
   return prove(Schedule{}, size, pieces);
 }
 
-/// True if a schedule is sound for 1 to 8 ranks. Evaluated by the compiler, once per program unit
-/// that asks.
+/// True if a schedule is sound for 1 to 8 ranks, from every root if it has one to choose, in place
+/// and out of place. Evaluated by the compiler, once per program unit that asks.
 template <schedule Schedule>
 inline constexpr bool proven = [] {
-  for (int size = root_of(Schedule{}) + 1; size <= 8; ++size)
-    if (!prove<Schedule>(size).sound()) return false;
+  Schedule plan{};
+  const int first = root_of(plan) + 1;
+  for (int size = first; size <= (first < 8 ? 8 : first + 2); ++size)
+    for (int root = 0; root < size; ++root) {
+      if constexpr (requires { plan.root = 0; })
+        plan.root = root;
+      else if (root > 0)
+        break;
+      if (!prove(plan, size).sound()) return false;
+      if constexpr (requires { plan.in_place = true; }) {
+        plan.in_place = !plan.in_place;
+        if (!prove(plan, size).sound()) return false;
+      }
+    }
   return true;
 }();
 

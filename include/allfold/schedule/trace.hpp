@@ -37,6 +37,7 @@ class walker {
         size_{size},
         line_{plan, size, pieces},
         progress_(static_cast<std::size_t>(size), std::int64_t{0}),
+        published_(static_cast<std::size_t>(size), std::int64_t{0}),
         pending_(static_cast<std::size_t>(size)),
         is_pending_(static_cast<std::size_t>(size), false) {}
 
@@ -83,9 +84,13 @@ class walker {
         is_pending_[static_cast<std::size_t>(rank)] = !met(now.waits, rank, index, piece);
         if (is_pending_[static_cast<std::size_t>(rank)]) break;
         if (!now.idle()) visit(event{event::what::step, rank, index, piece}, now);
+        ++done;
+        if (!now.idle()) published_[static_cast<std::size_t>(rank)] = done;
+        continue;
       }
       ++done;
     }
+    if (done == turns()) published_[static_cast<std::size_t>(rank)] = done;
     return done != before;
   }
 
@@ -101,7 +106,8 @@ class walker {
       for (int i = 0; i < each.who.count; ++i) {
         const int peer = each.who.at(i, size_);
         const bool exists = 0 <= peer && entered <= each.step && each.step < plan_.steps(size_);
-        const bool reached = exists && (each.step == entered || reached_by(peer, each.step, piece));
+        const bool reached =
+            exists && (each.step == entered || reached_by(rank, peer, each.step, piece));
         if (reached) continue;
         end_ = {false, !exists, rank, index, peer};
         return false;
@@ -109,8 +115,10 @@ class walker {
     return true;
   }
 
-  constexpr bool reached_by(int peer, int index, int piece) const {
-    return progress_[static_cast<std::size_t>(peer)] >=
+  /// Of another's idle steps a rank hears only with its next one that is not.
+  constexpr bool reached_by(int rank, int peer, int index, int piece) const {
+    const auto& progress = peer == rank ? progress_ : published_;
+    return progress[static_cast<std::size_t>(peer)] >=
            static_cast<std::int64_t>(line_.progress_after(index, piece));
   }
 
@@ -118,7 +126,8 @@ class walker {
   int size_;
   pipeline<Schedule> line_;
   std::vector<std::int64_t> progress_;
-  std::vector<step> pending_;  ///< the step that a rank stands before, once asked for
+  std::vector<std::int64_t> published_;  ///< as others see it
+  std::vector<step> pending_;            ///< the step that a rank stands before, once asked for
   std::vector<char> is_pending_;
   trace_end end_;
 };
