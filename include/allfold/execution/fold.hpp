@@ -114,8 +114,8 @@ inline void fold_all(const T* const* sources, int source_count, T* const* target
 template <int Sources, int Targets, class T, class Operation>
 void fold_some(const T* const* sources, T* const* targets, std::size_t count,
                const Operation& operation, int finish_ranks) {
-  const T* from[Sources];
-  T* to[Targets];
+  const T* from[static_cast<std::size_t>(Sources)];
+  T* to[static_cast<std::size_t>(Targets)];
   for (int k = 0; k < Sources; ++k) from[k] = sources[k];
   for (int k = 0; k < Targets; ++k) to[k] = targets[k];
   fold_all(from, Sources, to, Targets, count, operation, finish_ranks);
