@@ -1,8 +1,10 @@
 // What the library throws.
 #pragma once
 
+#include <source_location>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 namespace allfold {
 
@@ -38,5 +40,11 @@ class rank_lost_error : public error {
  public:
   using error::error;
 };
+
+/// "file.cpp:12", without the folders.
+inline std::string place_of(const std::source_location& where) {
+  const std::string_view path = where.file_name();
+  return std::string{path.substr(path.find_last_of('/') + 1)} + ":" + std::to_string(where.line());
+}
 
 }  // namespace allfold

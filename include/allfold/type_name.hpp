@@ -26,4 +26,10 @@ constexpr std::uint64_t hash_of(std::string_view text) {
   return hash;
 }
 
+/// Works a number into a hash, so that neighbouring numbers give hashes far apart.
+constexpr std::uint64_t mixed(std::uint64_t hash, std::uint64_t number) {
+  const std::uint64_t product = (hash ^ number) * 0xd6e8feb86659fd93u;
+  return product ^ (product >> 32);
+}
+
 }  // namespace allfold

@@ -1,6 +1,7 @@
 // What a rank says of the collective that it enters, so that ranks can tell whether they agree.
 #pragma once
 
+#include <allfold/error.hpp>
 #include <allfold/schedule/step.hpp>
 #include <allfold/type_name.hpp>
 #include <cstddef>
@@ -26,8 +27,9 @@ inline constexpr call_kind kind_of_call = [] {
   const std::string_view type = type_name<T>();
   const std::string_view operation =
       folds(Schedule::kind) ? type_name<Operation>() : std::string_view{};
-  const std::uint64_t hash = (hash_of(Schedule::name) * 31 + hash_of(type)) * 31 +
-                             hash_of(operation) + static_cast<std::uint64_t>(Schedule::kind);
+  const std::uint64_t what =
+      mixed(hash_of(Schedule::name), static_cast<std::uint64_t>(Schedule::kind));
+  const std::uint64_t hash = mixed(mixed(what, hash_of(type)), hash_of(operation));
   return call_kind{Schedule::kind, Schedule::name, type, operation, hash};
 }();
 
@@ -41,17 +43,10 @@ struct call {
 
   /// One number for all that must agree.
   std::uint64_t fingerprint() const {
-    const std::uint64_t rest =
-        static_cast<std::uint64_t>(count) * 0x9e3779b97f4a7c15u + counts_hash;
-    return kind->hash ^ (rest + static_cast<std::uint64_t>(root)) * 0xd6e8feb86659fd93u;
+    const std::uint64_t counts = mixed(kind->hash, static_cast<std::uint64_t>(count));
+    return mixed(mixed(counts, counts_hash), static_cast<std::uint64_t>(root));
   }
 };
-
-/// "file.cpp:12", without the folders.
-inline std::string place_of(const std::source_location& where) {
-  const std::string_view path = where.file_name();
-  return std::string{path.substr(path.find_last_of('/') + 1)} + ":" + std::to_string(where.line());
-}
 
 /// A call in words: "all_reduce #3 (direct, 100 x float, sum) at train.cpp:12".
 inline std::string describe(const call& it, std::uint64_t number) {

@@ -176,7 +176,10 @@ class membership {
     patience waiting{team_->options().crowded, team_->options().timeout};
     while (!ready()) {
       if (!waiting.pass()) continue;
-      if (team_->failed()) team_->throw_failure(rank_, describe_mine());
+      if (team_->failed()) {
+        if (ready()) return;  // it came before the failure, which is another collective's
+        team_->throw_failure(rank_, describe_mine());
+      }
       if (team_->of(peer).left.load() && !ready()) fail(failure_kind::lost, absence(peer));
       if (waiting.expired()) fail(failure_kind::timeout, lateness(peer, waiting.limit()));
     }

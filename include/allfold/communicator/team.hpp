@@ -28,8 +28,8 @@ struct team_options {
 };
 
 /// What a rank shows of a collective that it has entered. `stamp` is written last and makes the
-/// rest visible: number + 1 of the collective. The slot begins in the same cache
-/// line, so a short message arrives together with the news of it.
+/// rest visible: number + 1 of the collective. The slot begins in the same cache line, so a short
+/// message arrives together with the news of it.
 struct alignas(64) post {
   std::atomic<std::uint64_t> stamp{0};
   std::uint64_t fingerprint = 0;

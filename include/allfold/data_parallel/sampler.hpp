@@ -193,7 +193,7 @@ class distributed_sampler {
 
   [[noreturn]] void fail(const std::string& why, std::source_location where) const {
     throw usage_error{"distributed_sampler on rank " + std::to_string(own_rank) + ": " + why +
-                      ", at " + where.file_name() + ":" + std::to_string(where.line())};
+                      ", at " + place_of(where)};
   }
 
   std::size_t total = 0;

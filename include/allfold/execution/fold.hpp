@@ -13,7 +13,7 @@ namespace allfold {
 namespace detail {
 
 template <class T, class Operation>
-accumulator<T> finished(accumulator<T> value, const Operation& operation, int ranks) {
+accumulator<T> finished(const accumulator<T>& value, const Operation& operation, int ranks) {
   if constexpr (requires { operation.finish(value, ranks); })
     return operation.finish(value, ranks);
   else

@@ -1,0 +1,164 @@
+// Provokes the library's errors and puts their texts into docs/errors.md.
+#include "documentation.hpp"
+
+#include <allfold/allfold.hpp>
+
+#include <array>
+#include <atomic>
+#include <barrier>
+#include <chrono>
+#include <exception>
+#include <functional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace {
+
+using world_of = allfold::threads::communicator;
+using namespace std::chrono_literals;
+
+/// g++ writes `sum` where clang writes `allfold::sum`.
+std::string without_namespace(std::string text) {
+  for (auto at = text.find("allfold::"); at != text.npos; at = text.find("allfold::"))
+    text.erase(at, 9);
+  return text;
+}
+
+/// What rank `rank` of two is told when both run `body`.
+std::string told(int rank, const std::function<void(world_of&)>& body,
+                 allfold::spawn_options options = {}) {
+  const auto thrown = allfold::try_spawn(2, body, options);
+  try {
+    if (thrown[static_cast<std::size_t>(rank)])
+      std::rethrow_exception(thrown[static_cast<std::size_t>(rank)]);
+  } catch (const std::exception& error) {
+    return without_namespace(error.what());
+  }
+  return "nothing";
+}
+
+std::string different_counts() {
+  return told(0, [](world_of& world) {
+    std::vector<float> gradient(world.rank() == 0 ? 1000 : 999);
+    allfold::all_reduce<allfold::ring>(world, gradient);
+  });
+}
+
+std::string different_collectives() {
+  return told(1, [](world_of& world) {
+    std::vector<float> gradient(1000);
+    if (world.rank() == 0)
+      allfold::all_reduce<allfold::ring>(world, gradient);
+    else
+      allfold::barrier(world);
+  });
+}
+
+std::string no_such_root() {
+  return told(0, [](world_of& world) {
+    std::vector<int> word{42};
+    allfold::broadcast(world, word, 2);
+  });
+}
+
+std::string wrong_size_elsewhere() {
+  return told(0, [](world_of& world) {
+    std::vector<int> all(4), mine(world.rank() == 1 ? 3 : 2);
+    allfold::reduce_scatter(world, all, mine);
+  });
+}
+
+std::string late() {
+  std::atomic<bool> is_told = false;
+  const auto body = [&](world_of& world) {
+    allfold::barrier(world);
+    if (world.rank() == 1) return is_told.wait(false);  // comes late, say for a slow disk
+    std::vector<float> gradient(1000);
+    try {
+      allfold::all_reduce<allfold::ring>(world, gradient);
+    } catch (...) {
+      is_told = true;
+      is_told.notify_one();
+      throw;
+    }
+  };
+  return told(0, body, {.timeout = 200ms});
+}
+
+std::string gone() {
+  return told(0, [](world_of& world) {
+    allfold::barrier(world);
+    if (world.rank() == 0) allfold::barrier(world);
+  });
+}
+
+std::string thrown_elsewhere() {
+  return told(0, [](world_of& world) {
+    if (world.rank() == 1) throw std::runtime_error{"sample 31415 can't be decoded"};
+    std::vector<float> gradient(1000);
+    allfold::all_reduce(world, gradient);
+  });
+}
+
+struct layer {
+  std::vector<float> weights, slopes;
+  explicit layer(std::size_t width) : weights(width), slopes(width) {}
+  auto parameters() { return std::array{std::span{weights}}; }
+  auto gradients() { return std::array{std::span{slopes}}; }
+  auto names() { return std::array{"layer1.weight"}; }
+};
+using replica_of_layer = allfold::data_parallel<layer, allfold::distributed<>>;
+
+std::string different_models() {
+  std::barrier both{2};  // so that neither hears of the other's end instead
+  return told(0, [&](world_of& world) {
+    layer model{world.rank() == 0 ? 512u : 256u};
+    try {
+      replica_of_layer replica{model, world};
+    } catch (const allfold::mismatch_error&) {
+      both.arrive_and_wait();
+      throw;
+    }
+  });
+}
+
+std::string never_ready() {
+  return told(0, [](world_of& world) {
+    layer model{512};
+    replica_of_layer replica{model, world};
+    replica.backward([&](auto&& ready) {
+      if (world.rank() == 1) ready(0);
+    });
+  });
+}
+
+std::string given_up() {
+  return told(0, [](world_of& world) {
+    if (world.rank() == 1) world.abort("the loss is not finite");
+    if (world.rank() == 0) allfold::barrier(world);
+  });
+}
+
+std::string block(const std::string& text) { return "```text\n" + text + "\n```\n"; }
+
+}  // namespace
+
+int main(int count, char** values) {
+  documentation docs{count, values};
+  const std::pair<const char*, std::string (*)()> all[] = {
+      {"different counts", different_counts},
+      {"different collectives", different_collectives},
+      {"no such root", no_such_root},
+      {"wrong size elsewhere", wrong_size_elsewhere},
+      {"late", late},
+      {"gone", gone},
+      {"thrown elsewhere", thrown_elsewhere},
+      {"different models", different_models},
+      {"never ready", never_ready},
+      {"given up", given_up},
+  };
+  for (const auto& [mark, provoke] : all) docs.section("errors.md", mark, block(provoke()));
+  return docs.result();
+}
