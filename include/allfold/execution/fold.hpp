@@ -15,7 +15,7 @@ namespace detail {
 template <class T, class Operation>
 accumulator<T> finished(const accumulator<T>& value, const Operation& operation, int ranks) {
   if constexpr (requires { operation.finish(value, ranks); })
-    return operation.finish(value, ranks);
+    return static_cast<accumulator<T>>(operation.finish(value, ranks));
   else
     return value;
 }
@@ -35,7 +35,7 @@ struct array_block {
     for (int k = 1; k < source_count; ++k) {
       const T* const source = sources[k] + first;
       for (std::size_t i = 0; i < Count; ++i)
-        folded[i] = operation(folded[i], static_cast<wide>(source[i]));
+        folded[i] = static_cast<wide>(operation(folded[i], static_cast<wide>(source[i])));
     }
     if (finish_ranks > 0)
       for (std::size_t i = 0; i < Count; ++i)
