@@ -1,0 +1,14 @@
+// expect: this algorithm has no all_gather; take direct or ring
+#include <allfold/allfold.hpp>
+
+#include <vector>
+
+#ifdef POSITIVE_CONTROL
+using algorithm = allfold::ring;
+#else
+using algorithm = allfold::tree;
+#endif
+
+void call(allfold::threads::communicator& world, std::vector<float>& data) {
+  allfold::all_gather<algorithm>(world, data);
+}
