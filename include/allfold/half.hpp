@@ -5,6 +5,7 @@
 #include <compare>
 #include <concepts>
 #include <cstdint>
+#include <type_traits>
 
 namespace allfold {
 
@@ -84,7 +85,8 @@ struct half {
 /// __half and __nv_bfloat16, Eigen's and LibTorch's: whatever fills 16 bits, is no integer and
 /// converts explicitly from and to float.
 template <class T>
-concept half_precision = sizeof(T) == 2 && !std::integral<T> && requires(T value, float wide) {
+concept half_precision = sizeof(T) == 2 && !std::integral<T> && !std::is_enum_v<T> &&
+                         !std::is_aggregate_v<T> && requires(T value, float wide) {
   static_cast<float>(value);
   static_cast<T>(wide);
 };

@@ -79,9 +79,12 @@ struct maximum {
 struct average : sum {
   template <class T>
   ALLFOLD_HOST_DEVICE constexpr T finish(const T& total, int ranks) const {
-    if constexpr (std::is_arithmetic_v<T>)
-      return static_cast<T>(total / static_cast<T>(ranks));
-    else if constexpr (requires { typename T::value_type; })  // std::complex
+    if constexpr (std::is_integral_v<T>) {
+      using wide = std::common_type_t<T, int>;  // more ranks than a short T can count
+      return static_cast<T>(static_cast<wide>(total) / static_cast<wide>(ranks));
+    } else if constexpr (std::is_floating_point_v<T>) {
+      return total / static_cast<T>(ranks);
+    } else if constexpr (requires { typename T::value_type; })  // std::complex
       return static_cast<T>(total / static_cast<typename T::value_type>(ranks));
     else
       return static_cast<T>(total / ranks);
@@ -94,7 +97,7 @@ struct average : sum {
 /// that commutes.
 template <class Operation, class T>
 concept operation_on = std::copy_constructible<Operation> &&
-    requires(const Operation fold, accumulator<T> a, accumulator<T> b) {
+    requires(const Operation fold, const accumulator<T> a, const accumulator<T> b) {
   { fold(a, b) } -> std::convertible_to<accumulator<T>>;
 };
 

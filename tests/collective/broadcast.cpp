@@ -21,7 +21,7 @@ TEST_CASE_TEMPLATE("broadcast from every root", algorithm, allfold::direct, allf
       for (int root = 0; root < ranks; ++root)
         for (int i = 0; i < 2; ++i, ++turn)
           jobs.push_back(test::broadcast_job(what, ranks, counts[turn % counts.size()], root,
-                                             turn % 2 == 0, random));
+                                             random.below(2) == 0, random));
       carry_out(jobs, ranks, list);
     }
   });

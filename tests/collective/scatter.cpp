@@ -18,7 +18,7 @@ TEST_CASE("scatter from every root, equal shares") {
       for (int root = 0; root < ranks; ++root)
         for (int i = 0; i < 2; ++i, ++turn)
           jobs.push_back(test::scatter_job(what, ranks, shares[turn % shares.size()], {}, root,
-                                           turn % 2 == 0, random));
+                                           random.below(2) == 0, random));
       carry_out(jobs, ranks, list);
     }
   });

@@ -8,7 +8,9 @@
 
 #include <doctest/doctest.h>
 
+#include <chrono>
 #include <functional>
+#include <thread>
 
 #include "support/folding.hpp"
 #include "support/moving.hpp"
@@ -131,6 +133,16 @@ std::vector<job> agreed(int ranks, int length, std::uint64_t seed) {
   return jobs;
 }
 
+/// Whether this thread's rank takes its time over every element.
+thread_local bool is_slow = false;
+
+struct slow_sum {
+  unsigned operator()(unsigned a, unsigned b) const {
+    if (is_slow) std::this_thread::sleep_for(std::chrono::microseconds{300});
+    return a + b;
+  }
+};
+
 }  // namespace
 
 TEST_CASE("mixed collectives, one after the other") {
@@ -165,5 +177,26 @@ TEST_CASE("the same collective again and again finds every slot in use again") {
       jobs.push_back(all_reduce_job(what, ranks, 1 + random.below(20), toss(random), random));
     carry_out(jobs, ranks, list, 31);
   }
+  CHECK_NONE(list);
+}
+
+TEST_CASE("a short message stays readable while a slow rank folds it") {
+  // Four ranks can get four collectives ahead of the slow one: nobody waits to leave the
+  // all_reduce, and each gather is held up at another root only.
+  constexpr int ranks = 8, rounds = 20;
+  test::failures list;
+  allfold::spawn(ranks, [&](test::world& world) {
+    const auto rank = static_cast<unsigned>(world.rank());
+    for (unsigned round = 0; round < rounds; ++round) {
+      is_slow = rank == 7 - round % 3;
+      const std::vector<unsigned> mine(3, 100 * round + rank);
+      std::vector<unsigned> sum(3), all(3 * ranks);
+      allfold::all_reduce<allfold::direct>(world, mine, sum, slow_sum{});
+      if (sum != std::vector<unsigned>(3, 800 * round + 28))
+        list.add("round " + std::to_string(round) + ", rank " + std::to_string(rank) + ": " +
+                 std::to_string(sum[0]) + ", " + std::to_string(sum[2]));
+      for (int root = 0; root < 3; ++root) allfold::gather(world, mine, all, root);
+    }
+  });
   CHECK_NONE(list);
 }

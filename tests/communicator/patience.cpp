@@ -76,6 +76,19 @@ TEST_CASE("a long wait costs little") {
   }
 }
 
+TEST_CASE("who has waited for long sleeps between two looks") {
+  for (const bool crowded : {false, true}) {
+    patience waiting{crowded, 1h};
+    const auto begin = clock_type::now();
+    while (clock_type::now() < begin + 100ms) waiting.pass();
+    for (int i = 0; i < 20; ++i) {
+      const auto before = clock_type::now();
+      waiting.pass();
+      CHECK(clock_type::now() - before >= 100us);  // a sleep never ends too early
+    }
+  }
+}
+
 TEST_CASE("a long wait still looks often") {
   patience waiting{true, 1h};
   const auto begin = clock_type::now();

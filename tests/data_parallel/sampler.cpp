@@ -61,8 +61,7 @@ void refused(auto&& call, const std::string& why,
   } catch (const allfold::usage_error& error) {
     text = error.what();
   }
-  CHECK(text == "distributed_sampler on " + why + ", at " + here.file_name() + ":" +
-                    std::to_string(here.line()));
+  CHECK(text == "distributed_sampler on " + why + ", at " + allfold::place_of(here));
 }
 
 }  // namespace

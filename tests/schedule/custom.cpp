@@ -112,7 +112,7 @@ struct minimal {
 };
 
 struct without_kind {
-  static constexpr std::string_view name = "without kind";
+  [[maybe_unused]] static constexpr std::string_view name = "without kind";
   int chunks(int) const { return 1; }
   int steps(int) const { return 0; }
   step at(int, int, int) const { return {}; }

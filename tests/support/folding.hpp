@@ -225,8 +225,8 @@ inline void try_reduce(const folding& what, failures& list) {
     const std::vector<std::size_t> counts = awkward_counts(ranks, *what.kind);
     for (int root = 0; root < ranks; ++root)
       for (int i = 0; i < 3; ++i, ++turn)
-        jobs.push_back(
-            reduce_job(what, ranks, counts[turn % counts.size()], root, turn % 2 == 0, random));
+        jobs.push_back(reduce_job(what, ranks, counts[turn % counts.size()], root,
+                                  random.below(2) == 0, random));
     carry_out(jobs, ranks, list);
   }
 }

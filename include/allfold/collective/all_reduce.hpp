@@ -19,6 +19,7 @@ requires(!contiguous<Operation>) void all_reduce(
   detail::require_operation<Operation, element_of<Data>>();
   static_assert(schedule<Algorithm> && Algorithm::kind == collective::all_reduce,
                 "allfold: this is not an algorithm for all_reduce");
+  detail::check_root(world, root_of(Algorithm{}), {collective::all_reduce, where});
   detail::run_evenly<element_of<Data>>(world, Algorithm{}, std::data(data), std::data(data),
                                        std::size(data), operation, where);
 }
@@ -34,6 +35,7 @@ void all_reduce(World& world, Input&& input, Output&& output, Operation operatio
                 "allfold: this is not an algorithm for all_reduce");
   using element = element_of<Output>;
   const detail::call_site site{collective::all_reduce, where};
+  detail::check_root(world, root_of(Algorithm{}), site);
   detail::check_size(world, std::size(output), std::size(input), "output", site);
   detail::check_overlap<World, element>(world, input, output, std::data(output), site);
   detail::run_evenly<element>(world, Algorithm{}, std::data(input), std::data(output),

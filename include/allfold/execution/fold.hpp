@@ -140,7 +140,7 @@ template <class T, class Operation>
 void fold(const T* const* sources, int source_count, T* const* targets, int target_count,
           std::size_t count, const Operation& operation, int finish_ranks) {
   if constexpr (!requires(accumulator<T> value) { operation.finish(value, 1); }) finish_ranks = 0;
-  if (source_count == 1 && finish_ranks <= 1)
+  if (source_count == 1 && finish_ranks == 0)
     copy(sources[0], targets, target_count, count);
   else if (source_count == 2 && target_count == 1)
     detail::fold_some<2, 1>(sources, targets, count, operation, finish_ranks);
