@@ -79,7 +79,9 @@ struct maximum {
 struct average : sum {
   template <class T>
   ALLFOLD_HOST_DEVICE constexpr T finish(const T& total, int ranks) const {
-    if constexpr (std::is_integral_v<T>) {
+    if constexpr (std::is_same_v<T, bool>) {
+      return total;  // whether any was true
+    } else if constexpr (std::is_integral_v<T>) {
       using wide = std::common_type_t<T, int>;  // more ranks than a short T can count
       return static_cast<T>(static_cast<wide>(total) / static_cast<wide>(ranks));
     } else if constexpr (std::is_floating_point_v<T>) {
