@@ -94,12 +94,15 @@ template <class T, class Operation>
 using block = std::conditional_t<folds_in_vectors<T, Operation>, vector_block<T, Operation>,
                                  array_block<T, Operation>>;
 
-/// A block at a time, then the rest one by one.
-template <class T, class Operation>
-inline void fold_all(const T* const* sources, int source_count, T* const* targets, int target_count,
-                     std::size_t count, const Operation& operation, int finish_ranks) {
+/// A block at a time, then the rest one by one. `Sources` and `Targets` > 0 fix the numbers, so
+/// that no loop over them remains.
+template <int Sources, int Targets, class T, class Operation>
+void fold_all(const T* const* sources, int source_count, T* const* targets, int target_count,
+              std::size_t count, const Operation& operation, int finish_ranks) {
   using blocks = block<T, Operation>;
   using singles = array_block<T, Operation>;
+  if constexpr (Sources > 0) source_count = Sources;
+  if constexpr (Targets > 0) target_count = Targets;
   const std::size_t whole = count / blocks::count * blocks::count;
   for (std::size_t first = 0; first < whole; first += blocks::count)
     blocks::fold(sources, source_count, targets, target_count, first, operation, finish_ranks);
@@ -108,9 +111,9 @@ inline void fold_all(const T* const* sources, int source_count, T* const* target
                               finish_ranks);
 }
 
-/// The same for a fixed number of sources and targets, so that no loop over them remains. Their
-/// addresses are copied first: then the compiler sees that no element's store changes them, and
-/// need not load them again for every block.
+/// The same for a fixed number of sources and targets. Their addresses are copied first: then the
+/// compiler sees that no element's store changes them, and need not load them again for every
+/// block.
 template <int Sources, int Targets, class T, class Operation>
 void fold_some(const T* const* sources, T* const* targets, std::size_t count,
                const Operation& operation, int finish_ranks) {
@@ -118,7 +121,7 @@ void fold_some(const T* const* sources, T* const* targets, std::size_t count,
   T* to[static_cast<std::size_t>(Targets)];
   for (int k = 0; k < Sources; ++k) from[k] = sources[k];
   for (int k = 0; k < Targets; ++k) to[k] = targets[k];
-  fold_all(from, Sources, to, Targets, count, operation, finish_ranks);
+  fold_all<Sources, Targets>(from, Sources, to, Targets, count, operation, finish_ranks);
 }
 
 }  // namespace detail
@@ -147,7 +150,8 @@ void fold(const T* const* sources, int source_count, T* const* targets, int targ
   else if (source_count == 2 && target_count == 2)
     detail::fold_some<2, 2>(sources, targets, count, operation, finish_ranks);
   else
-    detail::fold_all(sources, source_count, targets, target_count, count, operation, finish_ranks);
+    detail::fold_all<0, 0>(sources, source_count, targets, target_count, count, operation,
+                           finish_ranks);
 }
 
 }  // namespace allfold
