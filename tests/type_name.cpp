@@ -1,4 +1,5 @@
 // The names of types, and the hash that compares names.
+#include <allfold/reduction.hpp>
 #include <allfold/type_name.hpp>
 
 #include <doctest/doctest.h>
@@ -39,6 +40,7 @@ TEST_CASE("names are those of the source") {
   static_assert(type_name<float>() == "float");
   static_assert(type_name<unsigned char>() == "unsigned char");
   static_assert(type_name<long double>() == "long double");
+  static_assert(type_name<allfold::sum>() == "sum");
   static_assert(type_name<outer::plain>() == "outer::plain");
   static_assert(type_name<std::complex<float>>() == "std::complex<float>");
   static_assert(type_name<outer::with_arguments<double, 3>>() ==
@@ -57,10 +59,11 @@ TEST_CASE("different types have different names") {
     ++count;
   };
   test::for_each(test::every_type{}, add);
-  test::for_each(test::types<outer::plain, hidden, outer::with_arguments<int, 1>,
-                             outer::with_arguments<int, 2>, outer::with_arguments<long, 1>,
-                             std::array<int, 3>, std::array<int, 4>, const int, int*>{},
-                 add);
+  test::for_each(
+      test::types<outer::plain, hidden, outer::with_arguments<int, 1>,
+                  outer::with_arguments<int, 2>, outer::with_arguments<long, 1>, std::array<int, 3>,
+                  std::array<int, 4>, int[3], int[4], const int, int*>{},
+      add);
   CHECK(names.size() == count);
   CHECK(name_of_local<int>() != name_of_local<float>());
 }

@@ -13,7 +13,11 @@ constexpr std::string_view type_name() {
   constexpr std::string_view whole = __PRETTY_FUNCTION__;
   constexpr std::string_view mark = "T = ";
   constexpr std::size_t begin = whole.find(mark) + mark.size();
-  return whole.substr(begin, whole.find_first_of(";]", begin) - begin);
+  constexpr std::size_t alias = whole.find("; std::string_view", begin);  // GCC explains it
+  constexpr std::size_t end = alias < whole.size() ? alias : whole.size() - 1;
+  constexpr std::string_view name = whole.substr(begin, end - begin);
+  constexpr std::string_view own = "allfold::";  // which GCC leaves out
+  return name.substr(name.starts_with(own) ? own.size() : 0);
 }
 
 /// FNV-1a over characters, to compare names of different ranks by one number.

@@ -1,5 +1,6 @@
 // all_to_all: part r of rank s becomes part s of rank r.
 #include <allfold/collective/all_to_all.hpp>
+#include <allfold/launch/spawn.hpp>
 #include <allfold/schedule/direct.hpp>
 
 #include <doctest/doctest.h>
@@ -20,6 +21,15 @@ TEST_CASE("all_to_all in place and out of place") {
     }
   });
   CHECK_NONE(list);
+}
+
+TEST_CASE("all_to_all whose input is its output is in place") {
+  allfold::spawn(3, [](auto& world) {
+    std::vector<int> data;
+    for (int part = 0; part < 3; ++part) data.push_back(10 * world.rank() + part);
+    allfold::all_to_all(world, data, data);
+    CHECK(data == std::vector<int>{world.rank(), 10 + world.rank(), 20 + world.rank()});
+  });
 }
 
 TEST_CASE("a long all_to_all") {

@@ -30,7 +30,7 @@ struct pixel {
 
 template <class Schedule, class T = float, class Operation = sum>
 call a_call(std::source_location where = std::source_location::current()) {
-  return {&kind_of_call<Schedule, T, Operation>, 100, 0, 0, where};
+  return {.kind = &kind_of_call<Schedule, T, Operation>, .count = 100, .where = where};
 }
 
 /// Kinds of which no two may be mistaken for each other.

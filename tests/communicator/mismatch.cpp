@@ -163,6 +163,12 @@ auto all_to_all_of(std::size_t share) {
     allfold::all_to_all(world, input, output, where);
   };
 }
+auto all_to_all_in_place(std::size_t share) {
+  return [share](world_type& world, source_location where) {
+    std::vector<float> data(share * at(world.size()));
+    allfold::all_to_all(world, data, where);
+  };
+}
 template <class Algorithm = automatic>
 auto barrier_of() {
   return
@@ -303,6 +309,13 @@ TEST_CASE("another operation than the others' is told on every rank") {
   check({"an operation of the caller's",
          {all_reduce_of<float, direct, std::plus<>>(1000), "plus"},
          {all_reduce_of<float, direct, std::multiplies<>>(1000), "multiplies"},
+         true});
+}
+
+TEST_CASE("an exchange in place among others that are not is told on every rank") {
+  check({"all_to_all",
+         {all_to_all_of<float>(10), "10 x float)"},
+         {all_to_all_in_place(10), "10 x float, in place)"},
          true});
 }
 

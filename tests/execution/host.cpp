@@ -424,7 +424,7 @@ TEST_CASE("a schedule that is proven sound does not hang, whatever it waits for"
         const std::vector<float> input(3, 1);
         std::vector<float> output(3);
         const allfold::call said{
-            &allfold::kind_of_call<waits_for_nothing, float, allfold::sum>, 3, 0, 0, {}};
+            .kind = &allfold::kind_of_call<waits_for_nothing, float, allfold::sum>, .count = 3};
         world.template run<float>(waits_for_nothing{},
                                   {input.data(), output.data(), 0, 3 * sizeof(float)},
                                   allfold::partition{3, 1, 1, 1}, allfold::sum{}, said);

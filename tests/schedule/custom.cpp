@@ -295,6 +295,43 @@ TEST_CASE("an exchange without its last copy is sound out of place only, and so 
         "reads what may not be written yet: rank 1, step 0, peer 0, chunk 0");
 }
 
+namespace {
+
+/// A broadcast in which the root copies a second time, Lag pieces later, for the others to copy
+/// again. They wait for that, and the root for their first copy of the next piece.
+template <int Lag>
+struct copied_twice {
+  static constexpr collective kind = collective::broadcast;
+  static constexpr std::string_view name = "copied twice";
+  constexpr int chunks(int) const { return 1; }
+  constexpr int steps(int) const { return 3; }
+  constexpr int lag(int, int index) const { return index == 2 ? Lag : 0; }
+  constexpr step at(int rank, int size, int index) const {
+    step it = step{}.from(only(0), rank > 0 && index == 1 ? buffer::output : buffer::input);
+    it.to(only(rank), buffer::output);
+    if (rank > 0) return index == 2 ? step{} : it.after(only(0), index == 0 ? entered : 2);
+    if (index == 1) return {};
+    return size > 1 ? it.after(every_other(0, size), index == 0 ? 0 : entered) : it;
+  }
+  constexpr waits exit(int rank, int size) const {
+    waits list;
+    if (rank == 0) list.push({every_other(0, size), 1});
+    return list;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a schedule that hangs in several pieces only is not proven") {
+  static_assert(proven<copied_twice<0>>);
+  static_assert(!proven<copied_twice<1>>);
+  for (int size = 2; size <= 5; ++size) {
+    CHECK(prove<copied_twice<0>>(size, 3).sound());
+    CHECK(prove<copied_twice<1>>(size).sound());
+    CHECK(prove<copied_twice<1>>(size, 2).what == flaw::circular_wait);
+  }
+}
+
 TEST_CASE("what a schedule does not say has a default") {
   CHECK(root_of(minimal{}) == 0);
   CHECK(root_of(both_ways{3}) == 3);

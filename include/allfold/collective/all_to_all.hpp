@@ -6,7 +6,8 @@
 namespace allfold {
 
 /// Puts part r of rank s's `input` at part s of rank r's `output`, both being divided evenly into
-/// size() parts. `Algorithm`: automatic or direct.
+/// size() parts. The two may be the same elements, on all ranks or on none. `Algorithm`: automatic
+/// or direct.
 /// Throws usage_error, mismatch_error, timeout_error, rank_lost_error.
 template <class Algorithm = automatic, communicator World, contiguous Input, contiguous Output>
 void all_to_all(World& world, Input&& input, Output&& output,
@@ -19,8 +20,9 @@ void all_to_all(World& world, Input&& input, Output&& output,
   const detail::call_site site{collective::all_to_all, where};
   const std::size_t share = detail::checked_share(world, std::size(input), "input", site);
   detail::check_size(world, std::size(output), std::size(input), "output", site);
-  detail::check_overlap<World, element>(world, input, output, nullptr, site);
-  detail::run_by_rank<element>(world, typename Algorithm::all_to_all{.in_place = false},
+  detail::check_overlap<World, element>(world, input, output, std::data(output), site);
+  const bool in_place = share > 0 && std::data(input) == std::data(output);
+  detail::run_by_rank<element>(world, typename Algorithm::all_to_all{.in_place = in_place},
                                std::data(input), std::data(output), share, sum{}, where);
 }
 

@@ -39,6 +39,8 @@ constexpr void require_elements() {
       "allfold: this range lies in host memory, but the communicator's ranks are devices");
   static_assert(std::is_trivially_copyable_v<element_of<Output>>,
                 "allfold: elements must be trivially copyable, since ranks copy them as bytes");
+  static_assert(alignof(element_of<Output>) <= 64,
+                "allfold: elements must not ask for more than a cache line's alignment");
   static_assert(is_writable<Output>, "allfold: the result is written here, so it can't be const");
 }
 template <class World, contiguous Input, contiguous Output>
@@ -137,6 +139,7 @@ void run(World& world, const Schedule& plan, const T* input, T* output, const pa
   require_sound<Schedule>();
   said.kind = &kind_of_call<Schedule, T, Operation>;
   said.root = root_of(plan);
+  if constexpr (requires { plan.in_place; }) said.in_place = plan.in_place;
   const auto scratch = static_cast<std::size_t>(scratch_chunks_of(plan, world.size()));
   const std::size_t slot = reads_slots<Schedule> ? said.count * sizeof(T) : 0;
   const std::size_t scratch_bytes = scratch == 0 ? 0 : scratch * parts.longest() * sizeof(T);

@@ -39,12 +39,14 @@ struct call {
   std::size_t count = 0;          ///< elements: of the whole, or of one rank's chunk if all alike
   int root = 0;                   ///< 0 where the collective has none
   std::uint64_t counts_hash = 0;  ///< of the counts per rank, where they are given
-  std::source_location where;
+  bool in_place = false;          ///< where the ranks must agree on it
+  std::source_location where{};
 
   /// One number for all that must agree.
   std::uint64_t fingerprint() const {
     const std::uint64_t counts = mixed(kind->hash, static_cast<std::uint64_t>(count));
-    return mixed(mixed(counts, counts_hash), static_cast<std::uint64_t>(root));
+    const std::uint64_t place = static_cast<std::uint64_t>(root) * 2 + (in_place ? 1 : 0);
+    return mixed(mixed(counts, counts_hash), place);
   }
 };
 
@@ -58,6 +60,7 @@ inline std::string describe(const call& it, std::uint64_t number) {
   if (it.kind->what == collective::reduce || it.kind->what == collective::broadcast ||
       it.kind->what == collective::scatter || it.kind->what == collective::gather)
     text += ", root " + std::to_string(it.root);
+  if (it.in_place) text += ", in place";
   if (it.counts_hash != 0) text += ", counts per rank";
   return text + ") at " + place_of(it.where);
 }

@@ -10,10 +10,11 @@
 
 namespace allfold::threads {
 
-/// A rank's communicator, made by `spawn` or `split`. Used by its own thread; movable. All ranks
-/// must call the same collectives in the same order. A failure on any rank fails the team: every
-/// rank gets an error, from the collective it is in or the next one it enters. When it is destroyed
-/// the rank has left, and ranks that wait for it get a rank_lost_error.
+/// A rank's communicator, made by `spawn`, by `split`, or by a thread of the user's own that joins
+/// a `team`. Used by its own thread; movable. All ranks must call the same collectives in the same
+/// order. A failure on any rank fails the team: every rank gets an error, from the collective it is
+/// in or the next one it enters. When it is destroyed the rank has left, and ranks that wait for it
+/// get a rank_lost_error.
 class communicator {
  public:
   static constexpr memory_space space = memory_space::host;
@@ -107,7 +108,7 @@ class communicator {
   template <class T>
   void exchange(const T& mine, std::vector<T>& all, std::source_location where) {
     const direct::all_gather plan;
-    const call said{&kind_of_call<direct::all_gather, T, sum>, 1, 0, 0, where};
+    const call said{.kind = &kind_of_call<direct::all_gather, T, sum>, .count = 1, .where = where};
     run<T>(plan, {&mine, all.data()}, partition{all.size(), size(), 1, 1}, sum{}, said);
   }
 

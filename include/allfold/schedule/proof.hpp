@@ -2,6 +2,7 @@
 #pragma once
 
 #include <allfold/schedule/happens_before.hpp>
+#include <utility>
 
 namespace allfold {
 
@@ -135,25 +136,67 @@ constexpr proof prove(int size, int pieces = 1) {
   return prove(Schedule{}, size, pieces);
 }
 
+namespace detail {
+
+/// The longest lag of a schedule's steps.
+template <class Schedule>
+constexpr int longest_lag(const Schedule& plan, int size) {
+  int longest = 0;
+  for (int index = 0; index < plan.steps(size); ++index)
+    longest = lag_of(plan, size, index) > longest ? lag_of(plan, size, index) : longest;
+  return longest;
+}
+
+/// Whether all ranks come to their ends in so many pieces.
+template <class Schedule>
+constexpr bool ends(const Schedule& plan, int size, int pieces) {
+  struct {
+    constexpr void operator()(const event&) const {}
+    constexpr void operator()(const event&, const step&) const {}
+  } nothing;
+  return trace(plan, size, pieces, nothing).finished;
+}
+
+/// Sound over `Size` ranks from root `Root`, in place and out of place. Where steps lag, a deadlock
+/// may need more than one piece. One constant expression for each, because compilers limit how long
+/// one may take.
+template <schedule Schedule, int Size, int Root>
+inline constexpr bool proven_from = [] {
+  Schedule plan{};
+  if constexpr (requires { plan.root = Root; }) plan.root = Root;
+  const int lag = longest_lag(plan, Size);
+  if (lag > 0 && !(ends(plan, Size, 2) && ends(plan, Size, 2 * lag + 2))) return false;
+  if (!prove(plan, Size).sound()) return false;
+  if constexpr (requires { plan.in_place = true; }) {
+    plan.in_place = !plan.in_place;
+    if (!prove(plan, Size).sound()) return false;
+  }
+  return true;
+}();
+
+template <schedule Schedule, int Size, int... Roots>
+constexpr bool proven_over(std::integer_sequence<int, Roots...>) {
+  if constexpr (requires(Schedule plan) { plan.root = 0; })
+    return (proven_from<Schedule, Size, Roots> && ...);
+  else
+    return proven_from<Schedule, Size, 0>;
+}
+
+template <schedule Schedule, int First, int... More>
+constexpr bool proven_for(std::integer_sequence<int, More...>) {
+  return (proven_over<Schedule, First + More>(std::make_integer_sequence<int, First + More>{}) &&
+          ...);
+}
+
+}  // namespace detail
+
 /// True if a schedule is sound for 1 to 8 ranks, from every root if it has one to choose, in place
 /// and out of place. Evaluated by the compiler, once per program unit that asks.
 template <schedule Schedule>
 inline constexpr bool proven = [] {
-  Schedule plan{};
-  const int first = root_of(plan) + 1;
-  for (int size = first; size <= (first < 8 ? 8 : first + 2); ++size)
-    for (int root = 0; root < size; ++root) {
-      if constexpr (requires { plan.root = 0; })
-        plan.root = root;
-      else if (root > 0)
-        break;
-      if (!prove(plan, size).sound()) return false;
-      if constexpr (requires { plan.in_place = true; }) {
-        plan.in_place = !plan.in_place;
-        if (!prove(plan, size).sound()) return false;
-      }
-    }
-  return true;
+  constexpr int first = root_of(Schedule{}) + 1;
+  constexpr int sizes = first < 7 ? 9 - first : 3;
+  return detail::proven_for<Schedule, first>(std::make_integer_sequence<int, sizes>{});
 }();
 
 /// Refuses to compile a schedule that is not sound.

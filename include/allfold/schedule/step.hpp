@@ -162,10 +162,12 @@ ALLFOLD_HOST_DEVICE constexpr step alone() {
 
 /// What a type must answer to be run as a schedule. Optional besides: `lag(size, index)` (see
 /// pipeline.hpp), `scratch_chunks(size)`, `piece_bytes` (the pieces it likes to be pipelined in),
-/// `small` (the schedule for messages that fit a slot) and `root`.
+/// `small` (the schedule for messages that fit a slot), `in_place` and `root`. A schedule that
+/// derives from another inherits these too, `small` included.
 template <class Schedule>
 concept schedule = requires(const Schedule plan, int n) {
-  { Schedule::kind } -> std::convertible_to<collective>;
+  requires collective { Schedule::kind }
+  == Schedule::kind;  // known at compile time
   { Schedule::name } -> std::convertible_to<std::string_view>;
   { plan.chunks(n) } -> std::same_as<int>;
   { plan.steps(n) } -> std::same_as<int>;
