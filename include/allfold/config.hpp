@@ -11,3 +11,11 @@
 #else
 #define ALLFOLD_HOST_DEVICE
 #endif
+
+/// Before a loop: the compiler of kernels is to unroll it, so that what it indexes stays in
+/// registers.
+#if defined(__CUDA_ARCH__)
+#define ALLFOLD_UNROLL _Pragma("unroll")
+#else
+#define ALLFOLD_UNROLL
+#endif

@@ -258,7 +258,8 @@ TEST_CASE("a member is preferred to a free function") {
 
 TEST_CASE("a range of contiguous ranges becomes a list of spans of the same memory") {
   std::list<std::vector<int>> range{{1, 2, 3}, {}, {4}};
-  const std::vector<std::span<int>> spans = allfold::detail::spans_of<int>(range);
+  const std::vector<std::span<int>> spans =
+      allfold::detail::spans_of<int, allfold::memory_space::host>(range);
   REQUIRE(spans.size() == 3);
   CHECK(spans[0].data() == range.front().data());
   CHECK(spans[0].size() == 3);

@@ -74,7 +74,7 @@ template <class Schedule>
 fold_plan plan_evenly(int ranks, std::size_t count, const element_kind& kind, int root) {
   Schedule plan{};
   if constexpr (requires { plan.root = root; }) plan.root = root;
-  return even_plan(plan, ranks, count, kind, world::small_bytes);
+  return even_plan<world>(plan, ranks, count, kind);
 }
 template <class Schedule>
 fold_plan plan_shares(int ranks, std::size_t share, const element_kind&, int) {

@@ -3,19 +3,18 @@
 #pragma once
 
 #include <algorithm>
-#include <allfold/launch/spawn.hpp>
 #include <exception>
 #include <span>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "support/elements.hpp"
 #include "support/failures.hpp"
+#include "support/world.hpp"
 
 namespace test {
-
-using world = allfold::threads::communicator;
 
 /// The memory of one rank that a collective works on, and how it is called.
 struct arguments {
@@ -148,17 +147,14 @@ inline void carry_out(world& ranks, const job& it, std::size_t number, failures&
 inline void carry_out(const std::vector<job>& jobs, int ranks, failures& list,
                       std::uint64_t seed = 0) {
   try {
-    allfold::spawn(ranks,
-                   [&](world& mine) {
-                     random_bits random{seed * 1000 + static_cast<std::uint64_t>(mine.rank())};
-                     for (std::size_t number = 0; number < jobs.size(); ++number) {
-                       const std::uint64_t pauses =
-                           seed != 0 && random.below(4) == 0 ? random.below(64) : 0;
-                       for (std::uint64_t i = 0; i < pauses; ++i) std::this_thread::yield();
-                       carry_out(mine, jobs[number], number, list);
-                     }
-                   },
-                   {.timeout = std::chrono::minutes{2}});
+    run_world(ranks, [&](world& mine) {
+      random_bits random{seed * 1000 + static_cast<std::uint64_t>(mine.rank())};
+      for (std::size_t number = 0; number < jobs.size(); ++number) {
+        const std::uint64_t pauses = seed != 0 && random.below(4) == 0 ? random.below(64) : 0;
+        for (std::uint64_t i = 0; i < pauses; ++i) std::this_thread::yield();
+        carry_out(mine, jobs[number], number, list);
+      }
+    });
   } catch (const std::exception& thrown) {
     list.add(std::to_string(ranks) + " ranks: " + thrown.what());
   }

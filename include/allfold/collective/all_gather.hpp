@@ -17,12 +17,13 @@ void all_gather(World& world, Input&& input, Output&& output,
       "allfold: this algorithm has no all_gather; take direct or ring");
   using element = element_of<Output>;
   const detail::call_site site{collective::all_gather, where};
-  const std::size_t share = detail::checked_share(world, std::size(output), "output", site);
-  detail::check_size(world, std::size(input), share, "input", site);
-  const element* const own = std::data(output) + share * static_cast<std::size_t>(world.rank());
-  detail::check_overlap<World, element>(world, input, output, own, site);
-  detail::run_by_rank<element>(world, typename Algorithm::all_gather{}, std::data(input),
-                               std::data(output), share, sum{}, where);
+  const std::size_t share = detail::checked_share(world, span_of(output).size(), "output", site);
+  detail::check_size(world, span_of(input).size(), share, "input", site);
+  const element* const own =
+      span_of(output).data() + share * static_cast<std::size_t>(world.rank());
+  detail::check_overlap(world, input, output, own, site);
+  detail::run_by_rank<element>(world, typename Algorithm::all_gather{}, span_of(input).data(),
+                               span_of(output).data(), share, sum{}, where);
 }
 
 /// The same with counts[r] elements of rank r, one rank's behind the other's. Every rank gives the
@@ -35,12 +36,12 @@ void all_gather(World& world, Input&& input, Output&& output, std::span<const st
   const detail::call_site site{collective::all_gather, where};
   detail::check_counts(world, counts, site);
   const auto rank = static_cast<std::size_t>(world.rank());
-  detail::check_size(world, std::size(input), counts[rank], "input", site);
-  detail::check_size(world, std::size(output), detail::total_of(counts), "output", site);
-  const element* const own = std::data(output) + detail::begin_of(counts, world.rank());
-  detail::check_overlap<World, element>(world, input, output, own, site);
-  detail::run_by_counts<element>(world, typename Algorithm::all_gather{}, std::data(input),
-                                 std::data(output), counts, where);
+  detail::check_size(world, span_of(input).size(), counts[rank], "input", site);
+  detail::check_size(world, span_of(output).size(), detail::total_of(counts), "output", site);
+  const element* const own = span_of(output).data() + detail::begin_of(counts, world.rank());
+  detail::check_overlap(world, input, output, own, site);
+  detail::run_by_counts<element>(world, typename Algorithm::all_gather{}, span_of(input).data(),
+                                 span_of(output).data(), counts, where);
 }
 
 /// In place: each rank has its own elements at their place in `data`, and gets all others'.
@@ -49,10 +50,10 @@ void all_gather(World& world, Data&& data,
                 std::source_location where = std::source_location::current()) {
   detail::require_elements<World, Data>();
   const detail::call_site site{collective::all_gather, where};
-  const std::size_t share = detail::checked_share(world, std::size(data), "data", site);
-  const std::span<element_of<Data>> all{data};
-  all_gather<Algorithm>(world, all.subspan(share * static_cast<std::size_t>(world.rank()), share),
-                        data, where);
+  const std::size_t share = detail::checked_share(world, span_of(data).size(), "data", site);
+  all_gather<Algorithm>(
+      world, span_of(data).subspan(share * static_cast<std::size_t>(world.rank()), share), data,
+      where);
 }
 
 }  // namespace allfold

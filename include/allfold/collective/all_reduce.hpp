@@ -20,8 +20,9 @@ requires(!contiguous<Operation>) void all_reduce(
   static_assert(schedule<Algorithm> && Algorithm::kind == collective::all_reduce,
                 "allfold: this is not an algorithm for all_reduce");
   detail::check_root(world, root_of(Algorithm{}), {collective::all_reduce, where});
-  detail::run_evenly<element_of<Data>>(world, Algorithm{}, std::data(data), std::data(data),
-                                       std::size(data), operation, where);
+  detail::run_evenly<element_of<Data>>(world, Algorithm{}, span_of(data).data(),
+                                       span_of(data).data(), span_of(data).size(), operation,
+                                       where);
 }
 
 /// The same out of place: `input` is only read, `output` has as many elements and is apart from it.
@@ -36,10 +37,10 @@ void all_reduce(World& world, Input&& input, Output&& output, Operation operatio
   using element = element_of<Output>;
   const detail::call_site site{collective::all_reduce, where};
   detail::check_root(world, root_of(Algorithm{}), site);
-  detail::check_size(world, std::size(output), std::size(input), "output", site);
-  detail::check_overlap<World, element>(world, input, output, std::data(output), site);
-  detail::run_evenly<element>(world, Algorithm{}, std::data(input), std::data(output),
-                              std::size(input), operation, where);
+  detail::check_size(world, span_of(output).size(), span_of(input).size(), "output", site);
+  detail::check_overlap(world, input, output, span_of(output).data(), site);
+  detail::run_evenly<element>(world, Algorithm{}, span_of(input).data(), span_of(output).data(),
+                              span_of(input).size(), operation, where);
 }
 
 }  // namespace allfold

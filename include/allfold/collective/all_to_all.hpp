@@ -18,12 +18,12 @@ void all_to_all(World& world, Input&& input, Output&& output,
       "allfold: this algorithm has no all_to_all; take direct");
   using element = element_of<Output>;
   const detail::call_site site{collective::all_to_all, where};
-  const std::size_t share = detail::checked_share(world, std::size(input), "input", site);
-  detail::check_size(world, std::size(output), std::size(input), "output", site);
-  detail::check_overlap<World, element>(world, input, output, std::data(output), site);
-  const bool in_place = share > 0 && std::data(input) == std::data(output);
+  const std::size_t share = detail::checked_share(world, span_of(input).size(), "input", site);
+  detail::check_size(world, span_of(output).size(), span_of(input).size(), "output", site);
+  detail::check_overlap(world, input, output, span_of(output).data(), site);
+  const bool in_place = share > 0 && span_of(input).data() == span_of(output).data();
   detail::run_by_rank<element>(world, typename Algorithm::all_to_all{.in_place = in_place},
-                               std::data(input), std::data(output), share, sum{}, where);
+                               span_of(input).data(), span_of(output).data(), share, sum{}, where);
 }
 
 /// The same in place. The library sets a copy of `data` aside.
@@ -35,9 +35,10 @@ void all_to_all(World& world, Data&& data,
       requires { typename Algorithm::all_to_all; },
       "allfold: this algorithm has no all_to_all; take direct");
   const detail::call_site site{collective::all_to_all, where};
-  const std::size_t share = detail::checked_share(world, std::size(data), "data", site);
+  const std::size_t share = detail::checked_share(world, span_of(data).size(), "data", site);
   detail::run_by_rank<element_of<Data>>(world, typename Algorithm::all_to_all{.in_place = true},
-                                        std::data(data), std::data(data), share, sum{}, where);
+                                        span_of(data).data(), span_of(data).data(), share, sum{},
+                                        where);
 }
 
 }  // namespace allfold

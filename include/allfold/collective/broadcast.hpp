@@ -21,13 +21,13 @@ void broadcast(World& world, Input&& input, Output&& output, int root = 0,
   detail::check_root(world, root, site);
   const element* given = nullptr;
   if (world.rank() == root) {
-    detail::check_size(world, std::size(output), std::size(input), "output", site);
-    detail::check_overlap<World, element>(world, input, output, std::data(output), site);
-    given = std::data(input);
+    detail::check_size(world, span_of(output).size(), span_of(input).size(), "output", site);
+    detail::check_overlap(world, input, output, span_of(output).data(), site);
+    given = span_of(input).data();
   }
   const typename Algorithm::broadcast plan{.root = root};
-  detail::run_evenly<element>(world, plan, given, std::data(output), std::size(output), sum{},
-                              where);
+  detail::run_evenly<element>(world, plan, given, span_of(output).data(), span_of(output).size(),
+                              sum{}, where);
 }
 
 /// The same in place: the other ranks' `data` becomes the root's.

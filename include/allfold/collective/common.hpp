@@ -3,40 +3,32 @@
 
 #include <allfold/communicator/call.hpp>
 #include <allfold/communicator/concepts.hpp>
+#include <allfold/elements.hpp>
 #include <allfold/error.hpp>
 #include <allfold/execution/host.hpp>
 #include <allfold/schedule/automatic.hpp>
 #include <allfold/schedule/proof.hpp>
-#include <iterator>
 #include <span>
 
 namespace allfold {
-
-/// Elements side by side in memory: std::vector, std::array, std::span, a C array, …
-template <class Range>
-concept contiguous = requires(Range& range) {
-  {*std::data(range)};
-  requires std::is_pointer_v<decltype(std::data(range))>;
-  { std::size(range) } -> std::convertible_to<std::size_t>;
-};
-
-/// The element type of a contiguous range, without const.
-template <contiguous Range>
-using element_of =
-    std::remove_cv_t<std::remove_pointer_t<decltype(std::data(std::declval<Range&>()))>>;
 
 namespace detail {
 
 template <contiguous Range>
 inline constexpr bool is_writable =
-    !std::is_const_v<std::remove_pointer_t<decltype(std::data(std::declval<Range&>()))>>;
+    !std::is_const_v<std::remove_pointer_t<decltype(span_of(std::declval<Range&>()).data())>>;
 
 /// Refuses element types that can't be moved as bytes, and ranges that can't be written.
 template <class World, contiguous Output>
 constexpr void require_elements() {
+  constexpr memory_space ranks = std::remove_cvref_t<World>::space;
+  constexpr memory_space range = decltype(span_of(std::declval<Output&>()))::space;
   static_assert(
-      std::remove_cvref_t<World>::space == memory_space::host,
+      ranks == memory_space::host || range == memory_space::device,
       "allfold: this range lies in host memory, but the communicator's ranks are devices");
+  static_assert(ranks == memory_space::device || range == memory_space::host,
+                "allfold: this range lies in a device's memory, but the communicator's ranks are "
+                "host threads");
   static_assert(std::is_trivially_copyable_v<element_of<Output>>,
                 "allfold: elements must be trivially copyable, since ranks copy them as bytes");
   static_assert(alignof(element_of<Output>) <= 64,
@@ -48,6 +40,9 @@ constexpr void require_same_elements() {
   require_elements<World, Output>();
   static_assert(std::is_same_v<element_of<Input>, element_of<Output>>,
                 "allfold: input and output must have the same element type");
+  static_assert(decltype(span_of(std::declval<Input&>()))::space ==
+                    decltype(span_of(std::declval<Output&>()))::space,
+                "allfold: input and output must lie in the same kind of memory");
 }
 template <class Operation, class T>
 constexpr void require_operation() {
@@ -100,15 +95,15 @@ std::size_t checked_share(World& world, std::size_t whole, const char* name,
 }
 
 /// Input and output must be the same memory or apart.
-template <class World, class T>
-void check_overlap(World& world, std::span<const T> input, std::span<const T> output,
-                   const T* in_place, const call_site& site) {
-  if (input.empty() || output.empty() || input.data() == in_place) return;
-  const auto begin = [](std::span<const T> it) {
-    return reinterpret_cast<std::uintptr_t>(it.data());
-  };
-  const auto end = [&](std::span<const T> it) { return begin(it) + it.size_bytes(); };
-  if (begin(input) < end(output) && begin(output) < end(input))
+template <class World, class Input, class Output>
+void check_overlap(World& world, const Input& input, const Output& output,
+                   const element_of<Output>* in_place, const call_site& site) {
+  const auto in = span_of(input);
+  const auto out = span_of(output);
+  if (in.empty() || out.empty() || in.data() == in_place) return;
+  const auto begin = [](auto it) { return reinterpret_cast<std::uintptr_t>(it.data()); };
+  const auto end = [&](auto it) { return begin(it) + it.size_bytes(); };
+  if (begin(in) < end(out) && begin(out) < end(in))
     misuse(world, site, "input and output overlap without being the same elements");
 }
 
@@ -146,6 +141,15 @@ void run(World& world, const Schedule& plan, const T* input, T* output, const pa
   world.template run<T>(plan, {input, output, slot, scratch_bytes}, parts, operation, said);
 }
 
+/// As many pieces as the schedule likes, or as the communicator does that it runs on.
+template <class World, class Schedule>
+constexpr int pieces_of(const Schedule& plan, int size, std::size_t bytes) {
+  if constexpr (requires { World::template piece_bytes<Schedule>; })
+    return pieces_for(plan, size, bytes, World::template piece_bytes<Schedule>);
+  else
+    return pieces_for(plan, size, bytes);
+}
+
 /// Elements whose chunks are the library's own affair: bounds fall on cache lines.
 template <class T, class World, class Schedule, class Operation>
 void run_evenly(World& world, const Schedule& plan, const T* input, T* output, std::size_t count,
@@ -158,7 +162,7 @@ void run_evenly(World& world, const Schedule& plan, const T* input, T* output, s
   }
   constexpr std::size_t granule = sizeof(T) >= 64 ? 1 : 64 / sizeof(T);
   const partition parts{count, plan.chunks(world.size()),
-                        pieces_for(plan, world.size(), count * sizeof(T)), granule};
+                        pieces_of<World>(plan, world.size(), count * sizeof(T)), granule};
   run(world, plan, input, output, parts, operation, {.count = count, .where = where});
 }
 

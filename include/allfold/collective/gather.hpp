@@ -21,22 +21,23 @@ void gather(World& world, Input& input, Output& output, std::span<const std::siz
   const bool even = counts.empty();
   if (!even) check_counts(world, counts, site);
   const auto rank = static_cast<std::size_t>(world.rank());
-  if (!even) check_size(world, std::size(input), counts[rank], "input", site);
+  if (!even) check_size(world, span_of(input).size(), counts[rank], "input", site);
   element* result = nullptr;
   if (world.rank() == root) {
     const std::size_t whole =
-        even ? std::size(input) * static_cast<std::size_t>(world.size()) : total_of(counts);
-    check_size(world, std::size(output), whole, "output", site);
-    result = std::data(output);
+        even ? span_of(input).size() * static_cast<std::size_t>(world.size()) : total_of(counts);
+    check_size(world, span_of(output).size(), whole, "output", site);
+    result = span_of(output).data();
     const element* const own =
-        result + (even ? std::size(input) * rank : begin_of(counts, world.rank()));
-    check_overlap<World, element>(world, input, output, own, site);
+        result + (even ? span_of(input).size() * rank : begin_of(counts, world.rank()));
+    check_overlap(world, input, output, own, site);
   }
   const typename Algorithm::gather plan{.root = root};
   if (even)
-    run_by_rank<element>(world, plan, std::data(input), result, std::size(input), sum{}, where);
+    run_by_rank<element>(world, plan, span_of(input).data(), result, span_of(input).size(), sum{},
+                         where);
   else
-    run_by_counts<element>(world, plan, std::data(input), result, counts, where);
+    run_by_counts<element>(world, plan, span_of(input).data(), result, counts, where);
 }
 
 }  // namespace detail

@@ -23,13 +23,13 @@ void reduce(World& world, Input&& input, Output&& output, int root = 0, Operatio
   detail::check_root(world, root, site);
   element* result = nullptr;
   if (world.rank() == root) {
-    detail::check_size(world, std::size(output), std::size(input), "output", site);
-    detail::check_overlap<World, element>(world, input, output, std::data(output), site);
-    result = std::data(output);
+    detail::check_size(world, span_of(output).size(), span_of(input).size(), "output", site);
+    detail::check_overlap(world, input, output, span_of(output).data(), site);
+    result = span_of(output).data();
   }
   const typename Algorithm::reduce plan{.root = root};
-  detail::run_evenly<element>(world, plan, std::data(input), result, std::size(input), operation,
-                              where);
+  detail::run_evenly<element>(world, plan, span_of(input).data(), result, span_of(input).size(),
+                              operation, where);
 }
 
 /// The same in place: the root's `data` becomes the fold, the others' is left alone.

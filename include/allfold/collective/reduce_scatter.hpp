@@ -20,13 +20,12 @@ void reduce_scatter(World& world, Input&& input, Output&& output, Operation oper
       "allfold: this algorithm has no reduce_scatter; take direct or ring");
   using element = element_of<Output>;
   const detail::call_site site{collective::reduce_scatter, where};
-  const std::size_t share = detail::checked_share(world, std::size(input), "input", site);
-  detail::check_size(world, std::size(output), share, "output", site);
-  const element* const own = std::data(input) + share * static_cast<std::size_t>(world.rank());
-  if (own != std::data(output))
-    detail::check_overlap<World, element>(world, input, output, nullptr, site);
-  detail::run_by_rank<element>(world, typename Algorithm::reduce_scatter{}, std::data(input),
-                               std::data(output), share, operation, where);
+  const std::size_t share = detail::checked_share(world, span_of(input).size(), "input", site);
+  detail::check_size(world, span_of(output).size(), share, "output", site);
+  const element* const own = span_of(input).data() + share * static_cast<std::size_t>(world.rank());
+  if (own != span_of(output).data()) detail::check_overlap(world, input, output, nullptr, site);
+  detail::run_by_rank<element>(world, typename Algorithm::reduce_scatter{}, span_of(input).data(),
+                               span_of(output).data(), share, operation, where);
 }
 
 /// The same in place: the rank's own share of `data` becomes the fold's; the rest is left alone.
@@ -36,11 +35,10 @@ requires(!contiguous<Operation>) void reduce_scatter(
     std::source_location where = std::source_location::current()) {
   detail::require_elements<World, Data>();
   const detail::call_site site{collective::reduce_scatter, where};
-  const std::size_t share = detail::checked_share(world, std::size(data), "data", site);
-  const std::span<element_of<Data>> all{data};
-  reduce_scatter<Algorithm>(world, data,
-                            all.subspan(share * static_cast<std::size_t>(world.rank()), share),
-                            operation, where);
+  const std::size_t share = detail::checked_share(world, span_of(data).size(), "data", site);
+  reduce_scatter<Algorithm>(
+      world, data, span_of(data).subspan(share * static_cast<std::size_t>(world.rank()), share),
+      operation, where);
 }
 
 }  // namespace allfold

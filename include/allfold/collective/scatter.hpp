@@ -21,23 +21,23 @@ void scatter(World& world, Input& input, Output& output, std::span<const std::si
   const bool even = counts.empty();
   if (!even) check_counts(world, counts, site);
   const auto rank = static_cast<std::size_t>(world.rank());
-  if (!even) check_size(world, std::size(output), counts[rank], "output", site);
+  if (!even) check_size(world, span_of(output).size(), counts[rank], "output", site);
   const element* given = nullptr;
   if (world.rank() == root) {
     const std::size_t whole =
-        even ? std::size(output) * static_cast<std::size_t>(world.size()) : total_of(counts);
-    check_size(world, std::size(input), whole, "input", site);
-    given = std::data(input);
+        even ? span_of(output).size() * static_cast<std::size_t>(world.size()) : total_of(counts);
+    check_size(world, span_of(input).size(), whole, "input", site);
+    given = span_of(input).data();
     const element* const own =
-        given + (even ? std::size(output) * rank : begin_of(counts, world.rank()));
-    if (own != std::data(output))
-      check_overlap<World, element>(world, input, output, nullptr, site);
+        given + (even ? span_of(output).size() * rank : begin_of(counts, world.rank()));
+    if (own != span_of(output).data()) check_overlap(world, input, output, nullptr, site);
   }
   const typename Algorithm::scatter plan{.root = root};
   if (even)
-    run_by_rank<element>(world, plan, given, std::data(output), std::size(output), sum{}, where);
+    run_by_rank<element>(world, plan, given, span_of(output).data(), span_of(output).size(), sum{},
+                         where);
   else
-    run_by_counts<element>(world, plan, given, std::data(output), counts, where);
+    run_by_counts<element>(world, plan, given, span_of(output).data(), counts, where);
 }
 
 }  // namespace detail

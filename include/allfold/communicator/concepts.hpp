@@ -1,15 +1,12 @@
 // What the library needs of a communicator.
 #pragma once
 
+#include <allfold/elements.hpp>
 #include <concepts>
-#include <cstdint>
 #include <string>
 #include <type_traits>
 
 namespace allfold {
-
-/// Where the memory lies that a communicator's collectives work on.
-enum class memory_space : std::uint8_t { host, device };
 
 /// A group of ranks as one of them sees it. `rank()` is in [0, size()); `abort(why)` fails the
 /// group on every rank.

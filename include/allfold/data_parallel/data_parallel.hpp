@@ -13,7 +13,7 @@ struct data_parallel_options {
   allfold::scale scale = allfold::scale::mean_over_ranks;
 };
 
-/// How long this rank spent on the last step.
+/// How long this rank's thread spent on the last step. A device may still be at work afterwards.
 struct step_times {
   std::chrono::nanoseconds computation{};    ///< in the engine's backward and in the optimizer
   std::chrono::nanoseconds communication{};  ///< in collectives, waiting for other ranks included
@@ -26,6 +26,8 @@ template <trainable_model Model, class Strategy>
 class data_parallel {
  public:
   using element = model_element<Model>;
+  static constexpr memory_space space = model_space<Model>;
+  using elements = span_in<element, space>;
 
   /// Checks that all ranks' parameters and gradients have the same number and sizes, then copies
   /// rank 0's parameters and buffers to all ranks. Throws usage_error where a model contradicts
@@ -34,18 +36,17 @@ class data_parallel {
   data_parallel(Model& model, World& world, data_parallel_options options = {},
                 std::source_location where = std::source_location::current())
       : model_{model},
-        link_{std::make_unique<detail::linked_by<element, Strategy, World>>(world)},
+        link_{std::make_unique<detail::linked_by<elements, Strategy, World>>(world)},
         options_{options},
-        parameters_{detail::spans_of<element>(detail::call_parameters(model))},
-        gradients_{detail::spans_of<element>(detail::call_gradients(model))},
+        parameters_{detail::spans_of<element, space>(detail::call_parameters(model))},
+        gradients_{detail::spans_of<element, space>(detail::call_gradients(model))},
         ready_(gradients_.size(), false) {
     check_own_shapes(where);
     check_shapes_of_ranks(where);
-    for (const std::span<element> each : parameters_)
-      link_->broadcast(std::as_writable_bytes(each), where);
+    for (const elements each : parameters_) link_->broadcast(detail::bytes_of<space>(each), where);
     if constexpr (detail::has_buffers<Model>)
       for (auto&& each : detail::call_buffers(model_))
-        link_->broadcast(std::as_writable_bytes(std::span{each}), where);
+        link_->broadcast(detail::bytes_of<space>(each), where);
   }
 
   /// Runs the engine's backward pass, `engine(ready)`, in which `ready(i)` says that gradient i
@@ -76,13 +77,13 @@ class data_parallel {
 
   /// Applies the optimizer where the strategy steps, then makes the parameters equal everywhere.
   /// `optimizer` is called as optimizer(i, parameter, gradient) or optimizer(parameter, gradient)
-  /// for each parameter in order, with std::span<element> and std::span<const element>; or, if it
-  /// takes nothing, once.
+  /// for each parameter in order, with std::span<element> and std::span<const element>, or with
+  /// device_span; or, if it takes nothing, once.
   template <class Optimizer>
   void step(Optimizer&& optimizer, std::source_location where = std::source_location::current()) {
     if (link_->steps()) timed(times_.computation, [&] { apply(optimizer); });
     timed(times_.communication, [&] {
-      for (const std::span<element> each : parameters_) link_->share(each, where);
+      for (const elements each : parameters_) link_->share(each, where);
     });
   }
 
@@ -134,7 +135,7 @@ class data_parallel {
       differ("the number of elements of " + name(i) + " is ", parameters_[i].size());
     if constexpr (detail::has_buffers<Model>) {
       std::uint64_t bytes = 0;
-      for (auto&& each : detail::call_buffers(model_)) bytes += std::span{each}.size_bytes();
+      for (auto&& each : detail::call_buffers(model_)) bytes += span_of(each).size_bytes();
       differ("the size of the buffers in bytes is ", bytes);
     }
   }
@@ -153,7 +154,7 @@ class data_parallel {
   void reduce_all(std::size_t samples, std::source_location where) {
     timed(times_.communication, [&] {
       if (options_.scale == scale::mean_over_samples) weigh(samples, where);
-      for (const std::span<element> each : gradients_) link_->reduce(each, options_.scale, where);
+      for (const elements each : gradients_) link_->reduce(each, options_.scale, where);
     });
   }
 
@@ -163,10 +164,7 @@ class data_parallel {
     for (const std::uint64_t each : link_->gather(samples, where)) total += each;
     if (total == 0) give_up("no rank had a sample in this backward", where);
     const double weight = static_cast<double>(samples) / static_cast<double>(total);
-    using wide = accumulator<element>;
-    for (const std::span<element> gradient : gradients_)
-      for (element& each : gradient)
-        each = static_cast<element>(static_cast<wide>(each) * static_cast<wide>(weight));
+    for (const elements gradient : gradients_) link_->multiply(gradient, weight);
   }
 
   template <class Optimizer>
@@ -175,7 +173,7 @@ class data_parallel {
       optimizer();
     } else {
       for (std::size_t i = 0; i < parameters_.size(); ++i) {
-        const std::span<const element> gradient = gradients_[i];
+        const span_in<const element, space> gradient = gradients_[i];
         if constexpr (requires { optimizer(i, parameters_[i], gradient); })
           optimizer(i, parameters_[i], gradient);
         else
@@ -185,10 +183,10 @@ class data_parallel {
   }
 
   Model& model_;
-  std::unique_ptr<detail::replica_link<element>> link_;
+  std::unique_ptr<detail::replica_link<elements>> link_;
   data_parallel_options options_;
-  std::vector<std::span<element>> parameters_;
-  std::vector<std::span<element>> gradients_;
+  std::vector<elements> parameters_;
+  std::vector<elements> gradients_;
   std::vector<bool> ready_;
   step_times times_;
 };

@@ -55,19 +55,42 @@ concept trainable_model =
     detail::range_of_contiguous<
         std::remove_reference_t<decltype(detail::call_gradients(std::declval<Model&>()))>>;
 
+namespace detail {
+
+template <class Model>
+using parameter_range =
+    range_item<std::remove_reference_t<decltype(call_parameters(std::declval<Model&>()))>>;
+
+}  // namespace detail
+
 /// The element type of a model's parameters and gradients.
 template <trainable_model Model>
-using model_element = element_of<detail::range_item<
-    std::remove_reference_t<decltype(detail::call_parameters(std::declval<Model&>()))>>>;
+using model_element = element_of<detail::parameter_range<Model>>;
+
+/// The memory that a model's parameters lie in.
+template <trainable_model Model>
+inline constexpr memory_space model_space =
+    range_access<std::remove_reference_t<detail::parameter_range<Model>>>::space;
+
+/// Elements as engines get them: std::span in host memory, device_span in a device's.
+template <class T, memory_space Space>
+using span_in =
+    std::conditional_t<Space == memory_space::host, std::span<T>, memory_span<T, Space>>;
 
 namespace detail {
 
 /// A range of contiguous ranges as a list of spans.
-template <class T, class Range>
-std::vector<std::span<T>> spans_of(Range&& range) {
-  std::vector<std::span<T>> list;
-  for (auto&& each : range) list.emplace_back(std::data(each), std::size(each));
+template <class T, memory_space Space, class Range>
+std::vector<span_in<T, Space>> spans_of(Range&& range) {
+  std::vector<span_in<T, Space>> list;
+  for (auto&& each : range) list.emplace_back(span_of(each).data(), span_of(each).size());
   return list;
+}
+/// The same elements as bytes.
+template <memory_space Space, class Range>
+span_in<std::byte, Space> bytes_of(Range&& range) {
+  const auto all = span_of(range);
+  return {reinterpret_cast<std::byte*>(all.data()), all.size_bytes()};
 }
 
 /// "parameter 3 (layer1.bias)", or without a name where the model gives none.

@@ -12,6 +12,7 @@ namespace allfold {
 //  - reduce(world, gradient, operation, where): folds one gradient as far as it needs to be;
 //  - steps(world): whether this rank applies the optimizer;
 //  - share(world, parameter, where): makes a parameter equal on all ranks after the step.
+// Gradients and parameters are spans, in host memory or in a device's.
 
 /// PyTorch's DataParallel: gradients are folded on rank `Root`, which alone steps and then sends
 /// the parameters to the others. Only the root needs an optimizer's state. Gradients on the other
@@ -20,8 +21,8 @@ template <int Root = 0>
 struct primary_device {
   static constexpr std::string_view name = "primary_device";
 
-  template <class World, class T, class Operation>
-  static void reduce(World& world, std::span<T> gradient, const Operation& operation,
+  template <class World, class Elements, class Operation>
+  static void reduce(World& world, Elements gradient, const Operation& operation,
                      std::source_location where) {
     allfold::reduce<primary<Root>>(world, gradient, Root, operation, where);
   }
@@ -29,8 +30,8 @@ struct primary_device {
   static bool steps(World& world) {
     return world.rank() == Root;
   }
-  template <class World, class T>
-  static void share(World& world, std::span<T> parameter, std::source_location where) {
+  template <class World, class Elements>
+  static void share(World& world, Elements parameter, std::source_location where) {
     allfold::broadcast<direct>(world, parameter, Root, where);
   }
 };
@@ -43,8 +44,8 @@ struct distributed {
   static_assert(schedule<Algorithm> && Algorithm::kind == collective::all_reduce,
                 "allfold: distributed<…> takes an algorithm for all_reduce");
 
-  template <class World, class T, class Operation>
-  static void reduce(World& world, std::span<T> gradient, const Operation& operation,
+  template <class World, class Elements, class Operation>
+  static void reduce(World& world, Elements gradient, const Operation& operation,
                      std::source_location where) {
     all_reduce<Algorithm>(world, gradient, operation, where);
   }
@@ -52,8 +53,8 @@ struct distributed {
   static bool steps(World&) {
     return true;
   }
-  template <class World, class T>
-  static void share(World&, std::span<T>, std::source_location) {}
+  template <class World, class Elements>
+  static void share(World&, Elements, std::source_location) {}
 };
 
 }  // namespace allfold

@@ -161,19 +161,30 @@ class host_run {
 }  // namespace detail
 
 /// Into how many pieces a schedule's chunks are cut for `bytes` bytes in all: so many that a chunk
-/// of a piece has about the schedule's `piece_bytes`, which keeps what is in flight in the caches.
+/// of a piece has about `piece_bytes`, which keeps what is in flight in the caches. One piece if
+/// the schedule names no piece_bytes of its own.
 template <class Schedule>
-constexpr int pieces_for(const Schedule& plan, int size, std::size_t bytes) {
+constexpr int pieces_for(const Schedule& plan, int size, std::size_t bytes,
+                         std::size_t piece_bytes) {
   if constexpr (requires { Schedule::piece_bytes; }) {
     const int chunks = plan.chunks(size);
     if (scratch_chunks_of(plan, size) > 0 && chunks > 1) return 1;
-    const std::size_t piece = Schedule::piece_bytes * static_cast<std::size_t>(chunks);
+    const std::size_t piece = piece_bytes * static_cast<std::size_t>(chunks);
     constexpr std::size_t most = 1 << 20;  // so that the number of turns stays an int's
     const std::size_t pieces = (bytes + piece - 1) / piece;
     return static_cast<int>(pieces < 1 ? 1 : pieces < most ? pieces : most);
   } else {
     return 1;
   }
+}
+
+/// The same with the schedule's own piece_bytes.
+template <class Schedule>
+constexpr int pieces_for(const Schedule& plan, int size, std::size_t bytes) {
+  if constexpr (requires { Schedule::piece_bytes; })
+    return pieces_for(plan, size, bytes, Schedule::piece_bytes);
+  else
+    return 1;
 }
 
 /// Carries out one rank's part of a schedule: for each step waits, folds, publishes; then waits

@@ -68,6 +68,14 @@ class partition {
     }
     return most;
   }
+  /// The counts per rank, or null where the chunks are even.
+  ALLFOLD_HOST_DEVICE constexpr const std::size_t* counts() const { return counts_; }
+  /// The same with the counts in another place.
+  ALLFOLD_HOST_DEVICE constexpr partition with_counts_at(const std::size_t* counts) const {
+    partition moved = *this;
+    moved.counts_ = counts;
+    return moved;
+  }
   ALLFOLD_HOST_DEVICE constexpr int chunks() const { return chunks_; }
   ALLFOLD_HOST_DEVICE constexpr int pieces() const { return pieces_; }
 

@@ -1,0 +1,89 @@
+// Elements side by side in memory: which ranges hold them, and in whose memory.
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <iterator>
+#include <type_traits>
+
+namespace allfold {
+
+/// Whose memory it is: who can read and write there.
+enum class memory_space : std::uint8_t { host, device };
+
+/// `size` elements from `data` on, in the memory that the type says. std::span's counterpart where
+/// it matters that a host thread can't follow the pointer.
+template <class T, memory_space Space>
+class memory_span {
+ public:
+  static constexpr memory_space space = Space;
+
+  constexpr memory_span() = default;
+  constexpr memory_span(T* data, std::size_t size) : data_{data}, size_{size} {}
+  /// From elements that may be written to elements that may not.
+  template <class U>
+  requires std::same_as<const U, T>
+  constexpr memory_span(memory_span<U, Space> other) : data_{other.data()}, size_{other.size()} {}
+
+  constexpr T* data() const { return data_; }
+  constexpr std::size_t size() const { return size_; }
+  constexpr std::size_t size_bytes() const { return size_ * sizeof(T); }
+  constexpr bool empty() const { return size_ == 0; }
+  /// `count` elements from element `begin` on.
+  constexpr memory_span subspan(std::size_t begin, std::size_t count) const {
+    return {data_ + begin, count};
+  }
+
+ private:
+  T* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+/// Elements in a device's memory.
+template <class T>
+using device_span = memory_span<T, memory_space::device>;
+
+/// How the library reaches a range's elements: by std::data and std::size, in host memory unless
+/// `Range::space` says otherwise. Adapters specialise it for other containers; `Range` is without
+/// reference, and may be const.
+template <class Range>
+struct range_access {
+  static constexpr memory_space space = [] {
+    if constexpr (requires { memory_space{Range::space}; })
+      return Range::space;
+    else
+      return memory_space::host;
+  }();
+  template <class R>  // a template, so that it does no harm where there is no such range
+  static constexpr auto data(R& range) -> decltype(std::data(range)) {
+    return std::data(range);
+  }
+  template <class R>
+  static constexpr auto size(R& range) -> decltype(std::size(range)) {
+    return std::size(range);
+  }
+};
+
+/// Elements side by side in memory: std::vector, std::array, std::span, a C array, device_span, …
+template <class Range>
+concept contiguous = requires(std::remove_reference_t<Range>& range) {
+  requires std::is_pointer_v<decltype(range_access<std::remove_reference_t<Range>>::data(range))>;
+  { range_access<std::remove_reference_t<Range>>::size(range) } -> std::convertible_to<std::size_t>;
+};
+
+/// A contiguous range's elements as a memory_span.
+template <contiguous Range>
+constexpr auto span_of(Range&& range) {
+  using access = range_access<std::remove_reference_t<Range>>;
+  using element = std::remove_pointer_t<decltype(access::data(range))>;
+  return memory_span<element, access::space>{access::data(range),
+                                             static_cast<std::size_t>(access::size(range))};
+}
+
+/// The element type of a contiguous range, without const.
+template <contiguous Range>
+using element_of =
+    std::remove_const_t<std::remove_pointer_t<decltype(span_of(std::declval<Range&>()).data())>>;
+
+}  // namespace allfold

@@ -1,0 +1,166 @@
+// What the threads of one block share while a rank's kernel runs, and what lanes of different ranks
+// show each other.
+//
+// A lane is one block of a rank's kernel. Lane b of every rank works on the b-th slice of each
+// chunk, and lanes of the same number wait for each other only. All this compiles for the host too:
+// there a test runs the same bodies with a std::thread for each thread of the block.
+#pragma once
+
+#include <allfold/config.hpp>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+
+namespace allfold::device {
+
+/// At most so many ranks to a communicator of devices.
+inline constexpr int max_ranks = 64;
+
+/// No lane is further ahead of another rank's than this many collectives.
+inline constexpr std::uint64_t window = 4;
+
+/// What a rank's lane shows of a collective that it has entered; `stamp`, the collective's number
+/// + 1, is written last and makes the rest visible.
+struct alignas(64) post {
+  std::uint64_t stamp;
+  std::uint64_t fingerprint;
+  std::byte* input;
+  std::byte* output;
+  std::byte* scratch;
+};
+
+/// What one lane of one rank has done. It lies in the rank's memory and only that lane writes it;
+/// zero at first, then the counters only grow. The number of the current collective and where its
+/// turns begin are found here too, and so a captured graph can be replayed.
+struct alignas(128) lane_state {
+  std::uint64_t progress;   ///< turns, over all collectives
+  std::uint64_t completed;  ///< collectives
+  std::uint64_t shots;      ///< collectives that went through slots
+  post posts[window];
+};
+
+/// Why a lane gave up.
+enum class failure_kind : std::uint32_t { none, timeout, mismatch, aborted };
+
+/// The first failure of a group, in memory that the host reads too. `word` goes from `free` to
+/// `claimed` to `written`.
+struct failure_report {
+  static constexpr std::uint32_t free = 0, claimed = 1, written = 2;
+
+  std::uint32_t word;
+  failure_kind kind;
+  int rank;  ///< that gave up
+  int lane;
+  int peer;              ///< whom it waited for
+  int step;              ///< which of the peer's steps; −1: that it enters
+  std::uint64_t number;  ///< of the collective, over the lane's life
+};
+
+/// The threads of a block: `index()` of `count()`; `sync()` waits for all of them, and `any(flag)`
+/// also says whether one of them gave true; both order memory among them. `places()` is room for
+/// 2 · max_ranks + 4 pointers that all of them see.
+template <class T>
+concept lane = requires(T& threads, bool flag) {
+  { threads.index() } -> std::same_as<int>;
+  { threads.count() } -> std::same_as<int>;
+  { threads.any(flag) } -> std::same_as<bool>;
+  { threads.places() } -> std::same_as<std::byte**>;
+  threads.sync();
+};
+
+inline constexpr int max_places = 2 * max_ranks + 4;
+
+/// How threads reach memory that other ranks read and write at the same time, and the time:
+///  - acquire, release, relaxed_load, relaxed_store: 64-bit words, at the scope that the ranks
+///  need;
+///  - has_failed, claim, finish_report: the word of a failure_report, which the host shares;
+///  - now(): nanoseconds; pause(): called after a look that found nothing.
+template <class T>
+concept memory_access = requires(std::uint64_t* word, std::uint64_t value, failure_report* report) {
+  { T::acquire(word) } -> std::same_as<std::uint64_t>;
+  { T::relaxed_load(word) } -> std::same_as<std::uint64_t>;
+  T::release(word, value);
+  T::relaxed_store(word, value);
+  { T::has_failed(report) } -> std::same_as<bool>;
+  { T::claim(report) } -> std::same_as<bool>;
+  T::finish_report(report);
+  { T::now() } -> std::same_as<std::uint64_t>;
+  T::pause();
+};
+
+/// All ranks of a group, as every kernel sees them. Unused entries are null.
+struct group {
+  int size;
+  lane_state* states[max_ranks];  ///< by rank, then lane
+  std::uint64_t* slots[max_ranks];
+  std::size_t slot_words;  ///< words that one rank may send to another in one shot
+  failure_report* failure;
+  std::uint64_t patience;  ///< nanoseconds that a thread waits for another rank
+};
+
+/// One rank of a launch, and the memory that it brings.
+struct member {
+  int rank;
+  std::byte* input;
+  std::byte* output;
+  std::byte* scratch;
+};
+
+/// Where a lane stands: its number, how many there are, and its part in the group.
+struct place {
+  int lane;
+  int lanes;
+  member mine;
+};
+
+/// One thread's waits for other ranks.
+template <memory_access Access>
+class watch {
+ public:
+  ALLFOLD_HOST_DEVICE watch(const group& all, const place& here, std::uint64_t number)
+      : all_{all}, here_{here}, number_{number} {}
+
+  /// Waits until `ready()`, looking at the group's failure and the clock every so often. `slow()`
+  /// is asked then too whether the peer does something else. False if the collective has failed.
+  template <class Ready, class Slow>
+  ALLFOLD_HOST_DEVICE bool until(Ready ready, Slow slow, int peer, int step) const {
+    std::uint64_t begin = 0;
+    for (std::uint32_t looks = 0; !ready(); ++looks) {
+      Access::pause();
+      if (looks % 1024 != 1023) continue;
+      if (Access::has_failed(all_.failure)) return false;
+      if (slow()) return fail(failure_kind::mismatch, peer, step);
+      const std::uint64_t now = Access::now();
+      if (begin == 0) begin = now;
+      if (now - begin > all_.patience) return fail(failure_kind::timeout, peer, step);
+    }
+    return true;
+  }
+  ALLFOLD_HOST_DEVICE bool until_reached(std::uint64_t* counter, std::uint64_t target, int peer,
+                                         int step) const {
+    return until([=] { return Access::acquire(counter) >= target; }, [] { return false; }, peer,
+                 step);
+  }
+
+  /// Reports a failure unless there is one already; returns false.
+  ALLFOLD_HOST_DEVICE bool fail(failure_kind kind, int peer, int step) const {
+    if (Access::claim(all_.failure)) {
+      failure_report& it = *all_.failure;
+      it.kind = kind;
+      it.rank = here_.mine.rank;
+      it.lane = here_.lane;
+      it.peer = peer;
+      it.step = step;
+      it.number = number_;
+      Access::finish_report(all_.failure);
+    }
+    return false;
+  }
+
+ private:
+  const group& all_;
+  const place& here_;
+  std::uint64_t number_;
+};
+
+}  // namespace allfold::device

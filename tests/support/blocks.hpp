@@ -1,0 +1,218 @@
+// Ranks whose collectives are carried out by the bodies of the library's kernels, with a
+// std::thread for each thread of a block: what a device does, but for its instructions.
+#pragma once
+
+#include <allfold/collective/all_gather.hpp>
+#include <allfold/execution/device_shot.hpp>
+#include <allfold/launch/spawn.hpp>
+#include <atomic>
+#include <barrier>
+#include <chrono>
+#include <memory>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+namespace test {
+
+namespace device = allfold::device;
+
+/// How many threads a block has, and how many blocks a rank.
+struct grid {
+  int threads = 32;
+  int lanes = 2;
+};
+
+/// What the threads of one block share.
+class block_memory {
+ public:
+  explicit block_memory(int threads) : barrier_{threads} {}
+
+  void sync() { barrier_.arrive_and_wait(); }
+  /// `turn` is how many times the thread has asked before. Three flags take turns: while one is
+  /// read, the next is already cleared.
+  bool any(bool mine, std::uint64_t turn, bool clears) {
+    if (clears) flags_[(turn + 1) % 3].store(false, std::memory_order_relaxed);
+    if (mine) flags_[turn % 3].store(true, std::memory_order_relaxed);
+    sync();
+    return flags_[turn % 3].load(std::memory_order_relaxed);
+  }
+  std::byte** places() { return places_; }
+
+ private:
+  std::barrier<> barrier_;
+  std::atomic<bool> flags_[3]{};
+  std::byte* places_[device::max_places];
+};
+
+/// One thread of a block.
+class block_thread {
+ public:
+  block_thread(block_memory& shared, int index, int count)
+      : shared_{shared}, index_{index}, count_{count} {}
+  int index() const { return index_; }
+  int count() const { return count_; }
+  void sync() { shared_.sync(); }
+  bool any(bool mine) { return shared_.any(mine, turn_++, index_ == 0); }
+  std::byte** places() { return shared_.places(); }
+
+ private:
+  block_memory& shared_;
+  int index_;
+  int count_;
+  std::uint64_t turn_ = 0;
+};
+static_assert(device::lane<block_thread>);
+
+/// The processor's own atomics.
+struct thread_access {
+  static std::uint64_t acquire(std::uint64_t* word) {
+    return std::atomic_ref{*word}.load(std::memory_order_acquire);
+  }
+  static std::uint64_t relaxed_load(std::uint64_t* word) {
+    return std::atomic_ref{*word}.load(std::memory_order_relaxed);
+  }
+  static void release(std::uint64_t* word, std::uint64_t value) {
+    std::atomic_ref{*word}.store(value, std::memory_order_release);
+  }
+  static void relaxed_store(std::uint64_t* word, std::uint64_t value) {
+    std::atomic_ref{*word}.store(value, std::memory_order_relaxed);
+  }
+  static bool has_failed(device::failure_report* report) {
+    return std::atomic_ref{report->word}.load(std::memory_order_acquire) !=
+           device::failure_report::free;
+  }
+  static bool claim(device::failure_report* report) {
+    std::uint32_t expected = device::failure_report::free;
+    return std::atomic_ref{report->word}.compare_exchange_strong(expected,
+                                                                 device::failure_report::claimed);
+  }
+  static void finish_report(device::failure_report* report) {
+    std::atomic_ref{report->word}.store(device::failure_report::written, std::memory_order_release);
+  }
+  static std::uint64_t now() {
+    return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
+  }
+  static void pause() { std::this_thread::yield(); }
+};
+static_assert(device::memory_access<thread_access>);
+
+/// A kernel gave up.
+struct kernel_failed : std::runtime_error {
+  explicit kernel_failed(const device::failure_report& it)
+      : std::runtime_error{"the kernel failed"}, report{it} {}
+  device::failure_report report;
+};
+
+/// A rank of a group of emulated devices.
+class blocks {
+ public:
+  static constexpr allfold::memory_space space = allfold::memory_space::host;
+  static constexpr std::size_t small_bytes = 496;
+  template <class Schedule>
+  static constexpr std::size_t piece_bytes = 768;
+
+  blocks(allfold::threads::communicator& control, grid shape,
+         std::chrono::nanoseconds patience = std::chrono::minutes{2})
+      : control_{control},
+        shape_{shape},
+        states_(static_cast<std::size_t>(shape.lanes)),
+        slots_(2 * slot_words * static_cast<std::size_t>(control.size())) {
+    all_.size = size();
+    all_.slot_words = slot_words;
+    all_.patience = static_cast<std::uint64_t>(patience.count());
+    gather(states_.data(), all_.states);
+    gather(slots_.data(), all_.slots);
+    device::failure_report* reports[device::max_ranks]{};
+    gather(&report_, reports);
+    all_.failure = reports[0];
+  }
+  blocks(const blocks&) = delete;
+  blocks& operator=(const blocks&) = delete;
+  /// The others may still look at this rank's counters.
+  ~blocks() {
+    try {
+      allfold::barrier(control_);
+    } catch (const allfold::error&) {
+    }
+  }
+
+  int rank() const { return control_.rank(); }
+  int size() const { return control_.size(); }
+  void abort(const std::string& why) { control_.abort(why); }
+  /// A test may show another rank what it likes.
+  const device::group& group() const { return all_; }
+  /// Throws away what is added to the fingerprint of this rank's next calls.
+  void disagree_by(std::uint64_t difference) { difference_ = difference; }
+
+  template <class T, class Schedule, class Operation>
+  void run(const Schedule& plan, const allfold::threads::operands& memory,
+           const allfold::partition& parts, const Operation& operation, const allfold::call& said) {
+    device::task<Schedule, Operation> work{
+        plan, operation, parts, {}, device::slice_granule<T>, said.fingerprint() ^ difference_};
+    for (int i = 0; parts.counts() != nullptr && i < size(); ++i)
+      work.counts[i] = parts.counts()[i];
+    scratch_.resize(memory.scratch_bytes / sizeof(line) + 1);
+    const device::member mine{rank(), static_cast<std::byte*>(const_cast<void*>(memory.input)),
+                              static_cast<std::byte*>(memory.output),
+                              reinterpret_cast<std::byte*>(scratch_.data())};
+    if (!launch<T>(work, mine)) throw kernel_failed{*all_.failure};
+  }
+
+ private:
+  static constexpr std::size_t slot_words = small_bytes / device::bytes_per_word + 16;
+  struct alignas(128) line {
+    std::byte bytes[128];
+  };
+
+  template <class T>
+  void gather(T* mine, T* (&everyone)[device::max_ranks]) {
+    std::vector<T*> all(static_cast<std::size_t>(size()));
+    allfold::all_gather(control_, std::span{&mine, 1}, all);
+    std::copy(all.begin(), all.end(), everyone);
+  }
+
+  template <class T, class Schedule, class Operation>
+  bool launch(const device::task<Schedule, Operation>& work, const device::member& mine) {
+    std::atomic<bool> good{true};
+    std::vector<std::unique_ptr<block_memory>> shared;
+    std::vector<std::thread> threads;
+    for (int lane = 0; lane < shape_.lanes; ++lane) {
+      block_memory& block = *shared.emplace_back(std::make_unique<block_memory>(shape_.threads));
+      for (int index = 0; index < shape_.threads; ++index)
+        threads.emplace_back([&, lane, index] {
+          block_thread thread{block, index, shape_.threads};
+          const device::place here{lane, shape_.lanes, mine};
+          if (!device::run_lane<T, thread_access>(thread, work, all_, here)) good = false;
+        });
+    }
+    for (std::thread& each : threads) each.join();
+    return good;
+  }
+
+  allfold::threads::communicator& control_;
+  grid shape_;
+  std::vector<device::lane_state> states_;
+  std::vector<std::uint64_t> slots_;
+  std::vector<line> scratch_;
+  device::failure_report report_{};
+  device::group all_{};
+  std::uint64_t difference_ = 0;
+};
+
+using world = blocks;
+
+/// The grid that the next worlds have.
+inline grid current_grid;
+
+template <class Body>
+void run_world(int ranks, Body body) {
+  allfold::spawn(ranks,
+                 [&](allfold::threads::communicator& control) {
+                   blocks mine{control, current_grid};
+                   body(mine);
+                 },
+                 {.timeout = std::chrono::minutes{2}});
+}
+
+}  // namespace test
