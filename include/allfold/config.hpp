@@ -13,9 +13,11 @@
 #endif
 
 /// Before a loop: the compiler of kernels is to unroll it, so that what it indexes stays in
-/// registers.
+/// registers; or not to, so that there are enough of them.
 #if defined(__CUDA_ARCH__)
 #define ALLFOLD_UNROLL _Pragma("unroll")
+#define ALLFOLD_ROLLED _Pragma("unroll 1")
 #else
 #define ALLFOLD_UNROLL
+#define ALLFOLD_ROLLED
 #endif

@@ -41,16 +41,16 @@ struct named_call {
 
 /// A call of each collective, and of all_reduce by each algorithm.
 std::vector<named_call> all_calls() {
-  const auto broadcast_by = [](auto algorithm) {
-    return [algorithm](world_type& world) {
+  const auto broadcast_by = []<class Algorithm>(Algorithm) {
+    return [](world_type& world) {
       std::vector<float> data(100);
-      allfold::broadcast<std::remove_const_t<decltype(algorithm)>>(world, data, world.size() - 1);
+      allfold::broadcast<Algorithm>(world, data, world.size() - 1);
     };
   };
-  const auto reduce_by = [](auto algorithm) {
-    return [algorithm](world_type& world) {
+  const auto reduce_by = []<class Algorithm>(Algorithm) {
+    return [](world_type& world) {
       std::vector<float> data(100);
-      allfold::reduce<std::remove_const_t<decltype(algorithm)>>(world, data, world.size() / 2);
+      allfold::reduce<Algorithm>(world, data, world.size() / 2);
     };
   };
   return {

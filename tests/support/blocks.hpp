@@ -24,9 +24,9 @@ struct grid {
 };
 
 /// What the threads of one block share.
-class block_memory {
+class block_barrier {
  public:
-  explicit block_memory(int threads) : barrier_{threads} {}
+  explicit block_barrier(int threads) : barrier_{threads} {}
 
   void sync() { barrier_.arrive_and_wait(); }
   /// `turn` is how many times the thread has asked before. Three flags take turns: while one is
@@ -37,27 +37,27 @@ class block_memory {
     sync();
     return flags_[turn % 3].load(std::memory_order_relaxed);
   }
-  std::byte** places() { return places_; }
+  device::block_memory& memory() { return memory_; }
 
  private:
   std::barrier<> barrier_;
   std::atomic<bool> flags_[3]{};
-  std::byte* places_[device::max_places];
+  device::block_memory memory_;
 };
 
 /// One thread of a block.
 class block_thread {
  public:
-  block_thread(block_memory& shared, int index, int count)
+  block_thread(block_barrier& shared, int index, int count)
       : shared_{shared}, index_{index}, count_{count} {}
   int index() const { return index_; }
   int count() const { return count_; }
   void sync() { shared_.sync(); }
   bool any(bool mine) { return shared_.any(mine, turn_++, index_ == 0); }
-  std::byte** places() { return shared_.places(); }
+  device::block_memory& memory() { return shared_.memory(); }
 
  private:
-  block_memory& shared_;
+  block_barrier& shared_;
   int index_;
   int count_;
   std::uint64_t turn_ = 0;
@@ -156,7 +156,7 @@ class blocks {
     const device::member mine{rank(), static_cast<std::byte*>(const_cast<void*>(memory.input)),
                               static_cast<std::byte*>(memory.output),
                               reinterpret_cast<std::byte*>(scratch_.data())};
-    if (!launch<T>(work, mine)) throw kernel_failed{*all_.failure};
+    if (!launch<T>(work, mine)) throw kernel_failed{reported()};
   }
 
  private:
@@ -172,13 +172,21 @@ class blocks {
     std::copy(all.begin(), all.end(), everyone);
   }
 
+  /// The group's failure, once it is written out: another rank may still be about to.
+  device::failure_report reported() const {
+    const std::atomic_ref word{all_.failure->word};
+    while (word.load(std::memory_order_acquire) != device::failure_report::written)
+      std::this_thread::yield();
+    return *all_.failure;
+  }
+
   template <class T, class Schedule, class Operation>
   bool launch(const device::task<Schedule, Operation>& work, const device::member& mine) {
     std::atomic<bool> good{true};
-    std::vector<std::unique_ptr<block_memory>> shared;
+    std::vector<std::unique_ptr<block_barrier>> shared;
     std::vector<std::thread> threads;
     for (int lane = 0; lane < shape_.lanes; ++lane) {
-      block_memory& block = *shared.emplace_back(std::make_unique<block_memory>(shape_.threads));
+      block_barrier& block = *shared.emplace_back(std::make_unique<block_barrier>(shape_.threads));
       for (int index = 0; index < shape_.threads; ++index)
         threads.emplace_back([&, lane, index] {
           block_thread thread{block, index, shape_.threads};

@@ -14,17 +14,19 @@ struct alignas(16) packet {
 /// How many packets a thread loads before it folds: enough to hide memory's latency, few enough for
 /// the registers.
 template <class T>
-inline constexpr int packets_in_flight = sizeof(T) == 1 ? 2 : 4;
+inline constexpr std::size_t packets_in_flight = sizeof(T) == 1   ? 1
+                                                 : sizeof(T) == 2 ? 2
+                                                                  : 4;
 
 /// `Count` packets of elements, in the type that they are folded in.
-template <class T, int Count>
+template <class T, std::size_t Count>
 struct folded_packets {
   using wide = accumulator<T>;
-  static constexpr int each = static_cast<int>(sizeof(packet) / sizeof(T));
+  static constexpr std::size_t each = sizeof(packet) / sizeof(T);
   struct elements {
-    T values[static_cast<std::size_t>(each)];
+    T values[each];
   };
-  wide values[static_cast<std::size_t>(Count * each)];
+  wide values[Count * each];
 
   template <class Operation>
   ALLFOLD_HOST_DEVICE void fold(const packet (&loaded)[Count], const Operation& operation) {
@@ -37,15 +39,15 @@ struct folded_packets {
   template <class Operation>
   ALLFOLD_HOST_DEVICE void finish(const Operation& operation, int ranks) {
     ALLFOLD_UNROLL
-    for (int i = 0; i < Count * each; ++i)
+    for (std::size_t i = 0; i < Count * each; ++i)
       values[i] = static_cast<wide>(operation.finish(values[i], ranks));
   }
   ALLFOLD_HOST_DEVICE void end(packet (&stored)[Count]) const {
     ALLFOLD_UNROLL
-    for (int k = 0; k < Count; ++k) {
+    for (std::size_t k = 0; k < Count; ++k) {
       elements out;
       ALLFOLD_UNROLL
-      for (int i = 0; i < each; ++i) out.values[i] = static_cast<T>(values[k * each + i]);
+      for (std::size_t i = 0; i < each; ++i) out.values[i] = static_cast<T>(values[k * each + i]);
       stored[k] = __builtin_bit_cast(packet, out);
     }
   }
@@ -54,10 +56,11 @@ struct folded_packets {
   template <class Change>
   ALLFOLD_HOST_DEVICE void for_each(const packet (&loaded)[Count], Change change) {
     ALLFOLD_UNROLL
-    for (int k = 0; k < Count; ++k) {
+    for (std::size_t k = 0; k < Count; ++k) {
       const auto in = __builtin_bit_cast(elements, loaded[k]);
       ALLFOLD_UNROLL
-      for (int i = 0; i < each; ++i) change(values[k * each + i], static_cast<wide>(in.values[i]));
+      for (std::size_t i = 0; i < each; ++i)
+        change(values[k * each + i], static_cast<wide>(in.values[i]));
     }
   }
 };
@@ -88,8 +91,7 @@ class block_fold {
         const std::size_t until_aligned = (sizeof(packet) - off) % sizeof(packet) / sizeof(T);
         head = until_aligned < count ? until_aligned : count;
         packets = (count - head) / per_packet;
-        fold_packets(head, packets, static_cast<std::size_t>(index),
-                     static_cast<std::size_t>(threads));
+        fold_packets(head * sizeof(T), head * sizeof(T) + packets * sizeof(packet), index, threads);
       }
     }
     fold_singly(0, head, index, threads);
@@ -106,36 +108,38 @@ class block_fold {
   /// True if all addresses differ by multiples of 16.
   ALLFOLD_HOST_DEVICE bool alike() const {
     std::uintptr_t different = 0;
+    ALLFOLD_ROLLED
     for (int k = 1; k < sources_ + targets_; ++k) different |= address(k) ^ address(0);
     return different % sizeof(packet) == 0;
   }
 
-  ALLFOLD_HOST_DEVICE void fold_packets(std::size_t head, std::size_t packets, std::size_t index,
-                                        std::size_t threads) const {
-    constexpr int flight = packets_in_flight<T>;
-    std::size_t first = index;
-    for (; first + (flight - 1) * threads < packets; first += flight * threads)
-      fold_some<flight>(head, first, threads);
-    for (; first < packets; first += threads) fold_some<1>(head, first, threads);
+  /// The packets from byte `begin` to byte `end`.
+  ALLFOLD_HOST_DEVICE void fold_packets(std::size_t begin, std::size_t end, int index,
+                                        int threads) const {
+    constexpr std::size_t flight = packets_in_flight<T>;
+    const std::size_t row = static_cast<std::size_t>(threads) * sizeof(packet);
+    std::size_t at = begin + static_cast<std::size_t>(index) * sizeof(packet);
+    ALLFOLD_ROLLED
+    for (; at + (flight - 1) * row < end; at += flight * row) fold_some<flight>(at, row);
+    ALLFOLD_ROLLED
+    for (; at < end; at += row) fold_some<1>(at, row);
   }
-  /// Packets first, first + threads, …
-  template <int Count>
-  ALLFOLD_HOST_DEVICE void fold_some(std::size_t head, std::size_t first,
-                                     std::size_t threads) const {
-    const std::size_t bytes = head * sizeof(T);
-    const auto packets_of = [&](int k) {
-      return reinterpret_cast<packet*>(places_[k] + bytes) + first;
+  /// The packets at bytes `at`, `at` + `row`, …
+  template <std::size_t Count>
+  ALLFOLD_HOST_DEVICE void fold_some(std::size_t at, std::size_t row) const {
+    const auto packet_of = [&](int k, std::size_t i) -> packet& {
+      return *reinterpret_cast<packet*>(places_[k] + at + i * row);
     };
     packet moved[Count];
     const auto load = [&](int k) {
-      const packet* const from = packets_of(k);
       ALLFOLD_UNROLL
-      for (int i = 0; i < Count; ++i) moved[i] = from[static_cast<std::size_t>(i) * threads];
+      for (std::size_t i = 0; i < Count; ++i) moved[i] = packet_of(k, i);
     };
     load(0);
     if (sources_ > 1 || (finishes && finish_ranks_ > 0)) {
       folded_packets<T, Count> folded;
       folded.begin(moved);
+      ALLFOLD_ROLLED
       for (int k = 1; k < sources_; ++k) {
         load(k);
         folded.fold(moved, operation_);
@@ -144,10 +148,10 @@ class block_fold {
         if (finish_ranks_ > 0) folded.finish(operation_, finish_ranks_);
       folded.end(moved);
     }
+    ALLFOLD_ROLLED
     for (int k = 0; k < targets_; ++k) {
-      packet* const to = packets_of(sources_ + k);
       ALLFOLD_UNROLL
-      for (int i = 0; i < Count; ++i) to[static_cast<std::size_t>(i) * threads] = moved[i];
+      for (std::size_t i = 0; i < Count; ++i) packet_of(sources_ + k, i) = moved[i];
     }
   }
 
@@ -155,18 +159,22 @@ class block_fold {
                                        int threads) const {
     using wide = accumulator<T>;
     const auto elements_of = [&](int k) { return reinterpret_cast<T*>(places_[k]); };
+    ALLFOLD_ROLLED
     for (std::size_t i = begin + static_cast<std::size_t>(index); i < end;
          i += static_cast<std::size_t>(threads)) {
       if (sources_ == 1 && !(finishes && finish_ranks_ > 0)) {
         const T moved = elements_of(0)[i];
+        ALLFOLD_ROLLED
         for (int k = 0; k < targets_; ++k) elements_of(sources_ + k)[i] = moved;
         continue;
       }
       wide folded = static_cast<wide>(elements_of(0)[i]);
+      ALLFOLD_ROLLED
       for (int k = 1; k < sources_; ++k)
         folded = static_cast<wide>(operation_(folded, static_cast<wide>(elements_of(k)[i])));
       if constexpr (finishes)
         if (finish_ranks_ > 0) folded = static_cast<wide>(operation_.finish(folded, finish_ranks_));
+      ALLFOLD_ROLLED
       for (int k = 0; k < targets_; ++k) elements_of(sources_ + k)[i] = static_cast<T>(folded);
     }
   }

@@ -24,6 +24,7 @@ namespace detail {
 /// Calls visit(i) for those i of `count` that fall to a thread, if item 0 falls to thread `first`.
 template <class Visit>
 ALLFOLD_HOST_DEVICE void for_own(int first, int count, int index, int threads, Visit visit) {
+  ALLFOLD_ROLLED
   for (int i = (index + threads - first % threads) % threads; i < count; i += threads) visit(i);
 }
 
@@ -41,68 +42,87 @@ class lane_run {
   ALLFOLD_HOST_DEVICE lane_run(Lane& threads, const task<Schedule, Operation>& work,
                                const group& all, const place& here)
       : threads_{threads},
+        shared_{threads.memory()},
         work_{work},
-        parts_{work.parts.counts() == nullptr ? work.parts
-                                              : work.parts.with_counts_at(work.counts)},
         all_{all},
-        here_{here},
-        own_{all.states[here.mine.rank][here.lane]},
-        number_{Access::relaxed_load(&own_.completed)},
-        base_{Access::relaxed_load(&own_.progress)},
-        watch_{all, here, number_},
-        line_{work.plan, all.size, work.parts.pieces()} {}
+        watch_{all, shared_.here, shared_.number},
+        line_{work.plan, all.size, work.parts.pieces()} {
+    if (threads_.index() == 0) {
+      shared_.here = here;
+      shared_.parts =
+          work.parts.counts() == nullptr ? work.parts : work.parts.with_counts_at(work.counts);
+      shared_.number = Access::relaxed_load(&own().completed);
+      shared_.base = Access::relaxed_load(&own().progress);
+    }
+    threads_.sync();
+  }
 
   /// False if the collective has failed; then the group's report says why.
   ALLFOLD_HOST_DEVICE bool operator()() {
     if (!enter()) return false;
-    const std::uint64_t turns = line_.turns();
-    std::uint64_t turn = 0;
-    for (int round = 0; turn < turns; ++round)
-      for (int index = 0; index < line_.steps(); ++index) {
-        ++turn;
-        const int piece = line_.piece_of(round, index);
-        if (!line_.is_live(piece)) continue;
-        const step now = work_.plan.at(rank(), all_.size, index);
-        if (now.idle()) continue;
-        if (!await(now.waits, piece)) return false;
-        if (!now.sources.empty()) carry_out(now, piece);
-        publish(turn);
-      }
-    if (turns > 0) publish(turns);
-    // The last piece's progress is the highest, and stands for all of them.
-    if (!await(work_.plan.exit(rank(), all_.size), work_.parts.pieces() - 1)) return false;
-    if (threads_.index() == 0) Access::release(&own_.completed, number_ + 1);
-    return true;
+    ALLFOLD_ROLLED
+    for (int round = 0; round < line_.rounds(); ++round) ALLFOLD_ROLLED
+    for (int index = 0; index < line_.steps(); ++index) {
+      const int piece = line_.piece_of(round, index);
+      if (!line_.is_live(piece)) continue;
+      const step& now = look_up(round, index);
+      if (now.idle()) continue;
+      if (!await(now.waits, piece)) return false;
+      if (!now.sources.empty()) carry_out(now, piece);
+      publish(round, index);
+    }
+    return finish();
   }
 
  private:
-  ALLFOLD_HOST_DEVICE int rank() const { return here_.mine.rank; }
-  ALLFOLD_HOST_DEVICE lane_state& state_of(int peer) const { return all_.states[peer][here_.lane]; }
+  ALLFOLD_HOST_DEVICE const member& mine() const { return shared_.here.mine; }
+  ALLFOLD_HOST_DEVICE int rank() const { return mine().rank; }
+  ALLFOLD_HOST_DEVICE lane_state& own() const { return state_of(rank()); }
+  ALLFOLD_HOST_DEVICE lane_state& state_of(int peer) const {
+    return all_.states[peer][shared_.here.lane];
+  }
   ALLFOLD_HOST_DEVICE post& post_of(int peer) const {
-    return state_of(peer).posts[number_ % window];
+    return state_of(peer).posts[shared_.number % window];
   }
 
   /// Shows the others that this lane has entered, once they need the post no more that it writes.
   ALLFOLD_HOST_DEVICE bool enter() {
     constexpr std::uint64_t stride = window / 2;
-    if (number_ % stride == 0 && number_ >= window) {
+    if (shared_.number % stride == 0 && shared_.number >= window) {
       bool reached = true;
       detail::for_own(0, all_.size, threads_.index(), threads_.count(), [&](int peer) {
-        reached = reached && watch_.until_reached(&state_of(peer).completed, number_ + 1 - stride,
-                                                  peer, entered);
+        reached = reached && watch_.until_reached(&state_of(peer).completed,
+                                                  shared_.number + 1 - stride, peer, entered);
       });
       if (threads_.any(!reached)) return false;
-    } else {
-      threads_.sync();  // all threads have read the counters
     }
     if (threads_.index() == 0) {
-      post& own = post_of(rank());
-      own.fingerprint = work_.fingerprint;
-      own.input = here_.mine.input;
-      own.output = here_.mine.output;
-      own.scratch = here_.mine.scratch;
-      Access::release(&own.stamp, number_ + 1);
+      post& said = post_of(rank());
+      said.fingerprint = work_.fingerprint;
+      said.input = mine().input;
+      said.output = mine().output;
+      said.scratch = mine().scratch;
+      Access::release(&said.stamp, shared_.number + 1);
     }
+    return true;
+  }
+
+  /// The step that is next. The one before may still be read meanwhile.
+  ALLFOLD_HOST_DEVICE const step& look_up(int round, int index) {
+    const int turn = round * line_.steps() + index;
+    step& now = shared_.now[turn & 1];
+    if (threads_.index() == 0) now = work_.plan.at(rank(), all_.size, index);
+    threads_.sync();
+    return now;
+  }
+  ALLFOLD_HOST_DEVICE bool finish() {
+    if (threads_.index() == 0) shared_.exit = work_.plan.exit(rank(), all_.size);
+    threads_.sync();
+    if (line_.turns() > 0 && threads_.index() == 0)
+      Access::release(&own().progress, shared_.base + line_.turns());
+    // The last piece's progress is the highest, and stands for all of them.
+    if (!await(shared_.exit, work_.parts.pieces() - 1)) return false;
+    if (threads_.index() == 0) Access::release(&own().completed, shared_.number + 1);
     return true;
   }
 
@@ -110,10 +130,8 @@ class lane_run {
     if (list.empty()) return true;
     bool reached = true;
     int first = 0;
-    ALLFOLD_UNROLL
-    for (int k = 0; k < waits_in_a_list; ++k) {
-      if (k >= list.count) break;
-      const wait& each = list.items[k];
+    ALLFOLD_ROLLED
+    for (const wait& each : list) {
       detail::for_own(first, each.who.count, threads_.index(), threads_.count(), [&](int i) {
         const int peer = each.who.at(i, all_.size);
         reached = reached && (peer == rank() || reach(peer, each.step, piece));
@@ -126,50 +144,53 @@ class lane_run {
     const std::uint64_t bit = std::uint64_t{1} << peer;
     if ((met_ & bit) == 0) {
       post& said = post_of(peer);
-      if (!watch_.until_reached(&said.stamp, number_ + 1, peer, entered)) return false;
+      if (!watch_.until_reached(&said.stamp, shared_.number + 1, peer, entered)) return false;
       if (said.fingerprint != work_.fingerprint)
         return watch_.fail(failure_kind::mismatch, peer, entered);
       met_ |= bit;
     }
     return index == entered ||
            watch_.until_reached(&state_of(peer).progress,
-                                base_ + line_.progress_after(index, piece), peer, index);
+                                shared_.base + line_.progress_after(index, piece), peer, index);
   }
 
-  ALLFOLD_HOST_DEVICE void publish(std::uint64_t turns) {
+  ALLFOLD_HOST_DEVICE void publish(int round, int index) {
     threads_.sync();
-    if (threads_.index() == 0) Access::release(&own_.progress, base_ + turns);
+    if (threads_.index() == 0)
+      Access::release(&own().progress, shared_.base + line_.progress_in(round, index));
   }
 
   /// Chunk by chunk, because a lane's slice of two chunks is not the two slices side by side.
   ALLFOLD_HOST_DEVICE void carry_out(const step& now, int piece) {
+    ALLFOLD_ROLLED
     for (int i = 0; i < now.width; ++i) {
-      const std::size_t elements = parts_.of(now.chunk + i, 1, piece).count;
-      const std::size_t begin = part_begin(elements, here_.lanes, work_.granule, here_.lane);
-      const std::size_t end = part_begin(elements, here_.lanes, work_.granule, here_.lane + 1);
-      if (begin == end) continue;
-      if (i > 0) threads_.sync();
-      const int sources = locate(now.sources, 0, i, piece, begin);
-      const int targets = locate(now.targets, sources, i, piece, begin);
+      if (threads_.index() == 0) {
+        const std::size_t elements = shared_.parts.of(now.chunk + i, 1, piece).count;
+        shared_.begin = part_begin(elements, shared_.here.lanes, work_.granule, shared_.here.lane);
+        shared_.count =
+            part_begin(elements, shared_.here.lanes, work_.granule, shared_.here.lane + 1) -
+            shared_.begin;
+      }
       threads_.sync();
-      const block_fold<T, Operation> fold{threads_.places(), sources, targets, work_.operation,
+      const int sources = locate(now.sources, 0, i, piece);
+      const int targets = locate(now.targets, sources, i, piece);
+      threads_.sync();
+      const block_fold<T, Operation> fold{shared_.places, sources, targets, work_.operation,
                                           now.completes ? all_.size : 0};
-      fold(end - begin, threads_.index(), threads_.count());
+      fold(shared_.count, threads_.index(), threads_.count());
+      if (i + 1 < now.width) threads_.sync();
     }
   }
 
   /// Writes the places of the operands' elements into shared memory, from number `first` on.
   template <int Most>
-  ALLFOLD_HOST_DEVICE int locate(const few<operand, Most>& operands, int first, int i, int piece,
-                                 std::size_t begin) {
+  ALLFOLD_HOST_DEVICE int locate(const few<operand, Most>& operands, int first, int i, int piece) {
     int number = first;
-    ALLFOLD_UNROLL
-    for (int k = 0; k < Most; ++k) {
-      if (k >= operands.count) break;
-      const operand& each = operands.items[k];
-      const std::size_t bytes = (offset_of(each, i, piece) + begin) * sizeof(T);
+    ALLFOLD_ROLLED
+    for (const operand& each : operands) {
+      const std::size_t bytes = (offset_of(each, i, piece) + shared_.begin) * sizeof(T);
       detail::for_own(number, each.who.count, threads_.index(), threads_.count(), [&](int j) {
-        threads_.places()[number + j] = base_of(each.who.at(j, all_.size), each.where) + bytes;
+        shared_.places[number + j] = base_of(each.who.at(j, all_.size), each.where) + bytes;
       });
       number += each.who.count;
     }
@@ -177,28 +198,23 @@ class lane_run {
   }
   ALLFOLD_HOST_DEVICE std::byte* base_of(int peer, buffer where) const {
     if (peer == rank())
-      return where == buffer::input    ? here_.mine.input
-             : where == buffer::output ? here_.mine.output
-                                       : here_.mine.scratch;
+      return where == buffer::input    ? mine().input
+             : where == buffer::output ? mine().output
+                                       : mine().scratch;
     const post& its = post_of(peer);
     return where == buffer::input ? its.input : where == buffer::output ? its.output : its.scratch;
   }
   ALLFOLD_HOST_DEVICE std::size_t offset_of(const operand& it, int i, int piece) const {
     if (holds_own_chunk(Schedule::kind, it.where)) return 0;
-    if (it.where != buffer::scratch) return parts_.begin(it.chunk + i, piece);
-    return static_cast<std::size_t>(it.chunk + i) * parts_.longest() + parts_.begin(0, piece);
+    if (it.where != buffer::scratch) return shared_.parts.begin(it.chunk + i, piece);
+    return static_cast<std::size_t>(it.chunk + i) * shared_.parts.longest() +
+           shared_.parts.begin(0, piece);
   }
 
-  static constexpr int waits_in_a_list = 3;
-
   Lane& threads_;
+  block_memory& shared_;
   const task<Schedule, Operation>& work_;
-  partition parts_;
   const group& all_;
-  const place& here_;
-  lane_state& own_;
-  std::uint64_t number_;
-  std::uint64_t base_;
   watch<Access> watch_;
   pipeline<Schedule> line_;
   std::uint64_t met_ = 0;  ///< ranks that this thread has found to run the same collective

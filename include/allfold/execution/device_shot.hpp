@@ -13,25 +13,23 @@ inline constexpr std::size_t bytes_per_word = 4;
 /// As many elements as fill whole words, and those words.
 template <class T>
 struct word_unit {
-  static constexpr int words =
-      static_cast<int>(sizeof(T) % bytes_per_word == 0   ? sizeof(T) / bytes_per_word
-                       : sizeof(T) % bytes_per_word == 2 ? sizeof(T) / 2
-                                                         : sizeof(T));
-  static constexpr int elements =
-      static_cast<int>(words * static_cast<int>(bytes_per_word) / static_cast<int>(sizeof(T)));
+  static constexpr std::size_t words = sizeof(T) % bytes_per_word == 0 ? sizeof(T) / bytes_per_word
+                                       : sizeof(T) % bytes_per_word == 2 ? sizeof(T) / 2
+                                                                         : sizeof(T);
+  static constexpr std::size_t elements = words * bytes_per_word / sizeof(T);
   struct values {
-    T each[static_cast<std::size_t>(elements)];
+    T each[elements];
   };
   struct bits {
-    std::uint32_t each[static_cast<std::size_t>(words)];
+    std::uint32_t each[words];
   };
 };
 
 /// How many words `count` elements take.
 template <class T>
-constexpr std::size_t words_for(std::size_t count) {
-  constexpr auto each = static_cast<std::size_t>(word_unit<T>::elements);
-  return (count + each - 1) / each * static_cast<std::size_t>(word_unit<T>::words);
+ALLFOLD_HOST_DEVICE constexpr std::size_t words_for(std::size_t count) {
+  constexpr std::size_t each = word_unit<T>::elements;
+  return (count + each - 1) / each * word_unit<T>::words;
 }
 
 /// An all-reduce of `count` elements, folded in rank order. Every thread of the block makes one and
@@ -53,9 +51,8 @@ class lane_shot {
         all_{all},
         here_{here},
         own_{all.states[here.mine.rank][here.lane]},
-        number_{Access::relaxed_load(&own_.completed)},
         shots_{Access::relaxed_load(&own_.shots)},
-        watch_{all, here, number_},
+        watch_{all, here, own_.completed},
         thread_{static_cast<std::size_t>(here.lane) * static_cast<std::size_t>(threads) +
                 static_cast<std::size_t>(index)},
         threads_{static_cast<std::size_t>(here.lanes) * static_cast<std::size_t>(threads)},
@@ -75,14 +72,14 @@ class lane_shot {
     if (all_done(!received)) return false;
     if (thread_ % threads_of_block() == 0) {
       Access::relaxed_store(&own_.shots, shots_ + 1);
-      Access::release(&own_.completed, number_ + 1);
+      Access::release(&own_.completed, own_.completed + 1);
     }
     return true;
   }
 
  private:
   using unit = word_unit<T>;
-  static constexpr auto words = static_cast<std::size_t>(unit::words);
+  static constexpr std::size_t words = unit::words;
 
   ALLFOLD_HOST_DEVICE std::size_t threads_of_block() const {
     return threads_ / static_cast<std::size_t>(here_.lanes);
@@ -109,18 +106,17 @@ class lane_shot {
 
   /// Sends one unit of elements and folds it with the others'.
   ALLFOLD_HOST_DEVICE bool exchange(std::size_t number) {
-    const std::size_t first = number * static_cast<std::size_t>(unit::elements);
+    const std::size_t first = number * unit::elements;
     const typename unit::bits mine = load(first);
     ALLFOLD_UNROLL
-    for (int i = 0; i < unit::words; ++i)
-      push(number * words + static_cast<std::size_t>(i), mine.each[i]);
-    accumulator<T> folded[static_cast<std::size_t>(unit::elements)];
+    for (std::size_t i = 0; i < unit::words; ++i) push(number * words + i, mine.each[i]);
+    accumulator<T> folded[unit::elements];
     for (int peer = 0; peer < all_.size; ++peer) {
       typename unit::bits its = mine;
       if (peer != rank() && !receive(peer, number * words, its)) return false;
       const auto values = __builtin_bit_cast(typename unit::values, its);
       ALLFOLD_UNROLL
-      for (int i = 0; i < unit::elements; ++i) {
+      for (std::size_t i = 0; i < unit::elements; ++i) {
         const auto value = static_cast<accumulator<T>>(values.each[i]);
         folded[i] =
             peer == 0 ? value : static_cast<accumulator<T>>(work_.operation(folded[i], value));
@@ -133,26 +129,25 @@ class lane_shot {
     const T* const input = reinterpret_cast<const T*>(here_.mine.input);
     typename unit::values values{};
     ALLFOLD_UNROLL
-    for (int i = 0; i < unit::elements; ++i)
-      if (first + static_cast<std::size_t>(i) < count_)
-        values.each[i] = input[first + static_cast<std::size_t>(i)];
+    for (std::size_t i = 0; i < unit::elements; ++i)
+      if (first + i < count_) values.each[i] = input[first + i];
     return __builtin_bit_cast(typename unit::bits, values);
   }
   ALLFOLD_HOST_DEVICE void store(std::size_t first, const accumulator<T>* folded) const {
     T* const output = reinterpret_cast<T*>(here_.mine.output);
     ALLFOLD_UNROLL
-    for (int i = 0; i < unit::elements; ++i) {
-      if (first + static_cast<std::size_t>(i) >= count_) continue;
+    for (std::size_t i = 0; i < unit::elements; ++i) {
+      if (first + i >= count_) continue;
       accumulator<T> value = folded[i];
       if constexpr (requires { work_.operation.finish(value, 1); })
         value = static_cast<accumulator<T>>(work_.operation.finish(value, all_.size));
-      output[first + static_cast<std::size_t>(i)] = static_cast<T>(value);
+      output[first + i] = static_cast<T>(value);
     }
   }
   ALLFOLD_HOST_DEVICE bool receive(int peer, std::size_t word, typename unit::bits& bits) const {
     const std::uint64_t* const from = slot(rank(), peer) + word;
     ALLFOLD_UNROLL
-    for (int i = 0; i < unit::words; ++i) {
+    for (std::size_t i = 0; i < unit::words; ++i) {
       std::uint64_t both = 0;
       const auto has_come = [&] {
         both = Access::relaxed_load(const_cast<std::uint64_t*>(from) + i);
@@ -160,8 +155,9 @@ class lane_shot {
       };
       const auto calls_another = [&] {
         const auto flag = static_cast<std::uint32_t>(both >> 32);
-        post& said = all_.states[peer][here_.lane].posts[number_ % window];
-        return ((flag ^ flag_) & 0xffffu) == 0 || Access::acquire(&said.stamp) == number_ + 1;
+        post& said = all_.states[peer][here_.lane].posts[own_.completed % window];
+        return ((flag ^ flag_) & 0xffffu) == 0 ||
+               Access::acquire(&said.stamp) == own_.completed + 1;
       };
       if (!watch_.until(has_come, calls_another, peer, entered)) return false;
       bits.each[i] = static_cast<std::uint32_t>(both);
@@ -174,7 +170,6 @@ class lane_shot {
   const group& all_;
   const place& here_;
   lane_state& own_;
-  std::uint64_t number_;
   std::uint64_t shots_;
   watch<Access> watch_;
   std::size_t thread_;   ///< among all threads of the rank

@@ -50,17 +50,15 @@ class host_run {
     const int rank = port_.rank();
     const int size = port_.size();
     const std::uint64_t turns = line_.turns();
-    std::uint64_t turn = 0;
-    for (int round = 0; turn < turns; ++round)
+    for (int round = 0; round < line_.rounds(); ++round)
       for (int index = 0; index < line_.steps(); ++index) {
-        ++turn;
         const int piece = line_.piece_of(round, index);
         if (line_.is_live(piece)) {
           const step now = plan_.at(rank, size, index);
           if (now.idle()) continue;  // nobody waits for a step without work
           await(now.waits, piece);
           if (!now.sources.empty()) carry_out(now, piece);
-          port_.publish(turn);
+          port_.publish(line_.progress_in(round, index));
         }
       }
     if (turns > 0) port_.publish(turns);

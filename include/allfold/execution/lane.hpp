@@ -6,10 +6,8 @@
 // there a test runs the same bodies with a std::thread for each thread of the block.
 #pragma once
 
-#include <allfold/config.hpp>
+#include <allfold/schedule/partition.hpp>
 #include <concepts>
-#include <cstddef>
-#include <cstdint>
 
 namespace allfold::device {
 
@@ -56,20 +54,6 @@ struct failure_report {
   std::uint64_t number;  ///< of the collective, over the lane's life
 };
 
-/// The threads of a block: `index()` of `count()`; `sync()` waits for all of them, and `any(flag)`
-/// also says whether one of them gave true; both order memory among them. `places()` is room for
-/// 2 · max_ranks + 4 pointers that all of them see.
-template <class T>
-concept lane = requires(T& threads, bool flag) {
-  { threads.index() } -> std::same_as<int>;
-  { threads.count() } -> std::same_as<int>;
-  { threads.any(flag) } -> std::same_as<bool>;
-  { threads.places() } -> std::same_as<std::byte**>;
-  threads.sync();
-};
-
-inline constexpr int max_places = 2 * max_ranks + 4;
-
 /// How threads reach memory that other ranks read and write at the same time, and the time:
 ///  - acquire, release, relaxed_load, relaxed_store: 64-bit words, at the scope that the ranks
 ///  need;
@@ -113,11 +97,36 @@ struct place {
   member mine;
 };
 
+/// What the threads of a block share. Here, and not in every thread's registers, is where they
+/// stand and what they do next: one of them works it out.
+struct block_memory {
+  place here;
+  partition parts;
+  std::uint64_t number;                  ///< of the collective, over the lane's life
+  std::uint64_t base;                    ///< the lane's progress when it began
+  step now[2];                           ///< the current step and the one before, taking turns
+  waits exit;                            ///< whom to wait for before leaving
+  std::size_t begin;                     ///< of the lane's slice, within the step's chunk
+  std::size_t count;                     ///< elements of the slice
+  std::byte* places[2 * max_ranks + 4];  ///< where the sources', then the targets' elements lie
+};
+
+/// The threads of a block: `index()` of `count()`; `sync()` waits for all of them, and `any(flag)`
+/// also says whether one of them gave true; both order memory among them.
+template <class T>
+concept lane = requires(T& threads, bool flag) {
+  { threads.index() } -> std::same_as<int>;
+  { threads.count() } -> std::same_as<int>;
+  { threads.any(flag) } -> std::same_as<bool>;
+  { threads.memory() } -> std::same_as<block_memory&>;
+  threads.sync();
+};
+
 /// One thread's waits for other ranks.
 template <memory_access Access>
 class watch {
  public:
-  ALLFOLD_HOST_DEVICE watch(const group& all, const place& here, std::uint64_t number)
+  ALLFOLD_HOST_DEVICE watch(const group& all, const place& here, const std::uint64_t& number)
       : all_{all}, here_{here}, number_{number} {}
 
   /// Waits until `ready()`, looking at the group's failure and the clock every so often. `slow()`
@@ -160,7 +169,7 @@ class watch {
  private:
   const group& all_;
   const place& here_;
-  std::uint64_t number_;
+  const std::uint64_t& number_;
 };
 
 }  // namespace allfold::device

@@ -33,6 +33,8 @@ struct extent {
 ///  - by rank: chunk r belongs to rank r and has counts[r] elements (one piece only).
 class partition {
  public:
+  /// No elements, in one chunk.
+  ALLFOLD_HOST_DEVICE constexpr partition() {}
   /// Even chunks whose bounds are multiples of `granule` elements within a piece.
   ALLFOLD_HOST_DEVICE constexpr partition(std::size_t count, int chunks, int pieces,
                                           std::size_t granule)
@@ -81,7 +83,7 @@ class partition {
 
  private:
   std::size_t count_ = 0;
-  int chunks_;
+  int chunks_ = 1;
   int pieces_ = 1;
   std::size_t granule_ = 1;
   const std::size_t* counts_ = nullptr;

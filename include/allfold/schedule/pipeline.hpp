@@ -38,8 +38,16 @@ class pipeline {
 
   /// The number of turns, the same on every rank.
   ALLFOLD_HOST_DEVICE constexpr std::uint64_t turns() const {
-    return static_cast<std::uint64_t>(steps_) *
-           static_cast<std::uint64_t>(steps_ == 0 ? 0 : pieces_ + longest_lag_);
+    return static_cast<std::uint64_t>(steps_) * static_cast<std::uint64_t>(rounds());
+  }
+  /// Turns come in rounds: turn round · steps + index is the turn of step `index`.
+  ALLFOLD_HOST_DEVICE constexpr int rounds() const {
+    return steps_ == 0 ? 0 : pieces_ + longest_lag_;
+  }
+  /// The progress of a rank that has taken the turn of step `index` in a round.
+  ALLFOLD_HOST_DEVICE constexpr std::uint64_t progress_in(int round, int index) const {
+    return static_cast<std::uint64_t>(round) * static_cast<std::uint64_t>(steps_) +
+           static_cast<std::uint64_t>(index) + 1;
   }
   /// The step that a turn belongs to.
   ALLFOLD_HOST_DEVICE constexpr int step_of(std::uint64_t turn) const {
@@ -58,9 +66,7 @@ class pipeline {
   }
   /// The progress of a rank that has completed step `index` of piece `piece`.
   ALLFOLD_HOST_DEVICE constexpr std::uint64_t progress_after(int index, int piece) const {
-    return static_cast<std::uint64_t>(piece + lag_of(plan_, size_, index)) *
-               static_cast<std::uint64_t>(steps_) +
-           static_cast<std::uint64_t>(index) + 1;
+    return progress_in(piece + lag_of(plan_, size_, index), index);
   }
   ALLFOLD_HOST_DEVICE constexpr int pieces() const { return pieces_; }
   ALLFOLD_HOST_DEVICE constexpr int steps() const { return steps_; }

@@ -100,8 +100,16 @@ struct few {
   ALLFOLD_HOST_DEVICE constexpr few() {}
 
   ALLFOLD_HOST_DEVICE constexpr void push(T item) {
+#if defined(__CUDA_ARCH__)
+    // Only what is indexed by constants stays in registers.
+    ALLFOLD_UNROLL
+    for (int i = 0; i < Capacity; ++i)
+      if (i == count) items[i] = item;
+    ++count;
+#else
     if (count == Capacity) __builtin_trap();  // in a constant expression: a compile error
     items[count++] = item;
+#endif
   }
   ALLFOLD_HOST_DEVICE constexpr const T* begin() const { return items; }
   ALLFOLD_HOST_DEVICE constexpr const T* end() const { return items + count; }
