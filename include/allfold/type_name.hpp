@@ -7,7 +7,8 @@
 
 namespace allfold {
 
-/// The name of an operation, an algorithm or an element type as errors and tables show it.
+/// The name of an operation, an algorithm or an element type as errors and tables show it. Types
+/// that are local to functions may share a name.
 template <class T>
 constexpr std::string_view type_name() {
   constexpr std::string_view whole = __PRETTY_FUNCTION__;

@@ -292,9 +292,6 @@ struct thrower {
 
 }  // namespace
 
-template <>
-inline constexpr bool allfold::trusted<waits_for_nothing> = true;
-
 TEST_CASE("waits come before folds, and progress is told after them") {
   buffers memory{3, 6};
   recorder port{memory, 1, 3};

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <allfold/collective/all_gather.hpp>
+#include <allfold/collective/barrier.hpp>
 #include <allfold/execution/device_shot.hpp>
 #include <allfold/launch/spawn.hpp>
 #include <atomic>
@@ -149,7 +150,8 @@ class blocks {
   void run(const Schedule& plan, const allfold::threads::operands& memory,
            const allfold::partition& parts, const Operation& operation, const allfold::call& said) {
     device::task<Schedule, Operation> work{
-        plan, operation, parts, {}, device::slice_granule<T>, said.fingerprint() ^ difference_};
+        plan,    operation, parts, {}, device::slice_granule<T>, said.fingerprint() ^ difference_,
+        calls_++};
     for (int i = 0; parts.counts() != nullptr && i < size(); ++i)
       work.counts[i] = parts.counts()[i];
     scratch_.resize(memory.scratch_bytes / sizeof(line) + 1);
@@ -206,6 +208,7 @@ class blocks {
   device::failure_report report_{};
   device::group all_{};
   std::uint64_t difference_ = 0;
+  std::uint64_t calls_ = 0;
 };
 
 using world = blocks;

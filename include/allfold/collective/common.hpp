@@ -144,7 +144,9 @@ void run(World& world, const Schedule& plan, const T* input, T* output, const pa
 /// As many pieces as the schedule likes, or as the communicator does that it runs on.
 template <class World, class Schedule>
 constexpr int pieces_of(const Schedule& plan, int size, std::size_t bytes) {
-  if constexpr (requires { World::template piece_bytes<Schedule>; })
+  if constexpr (!requires { Schedule::piece_bytes; })
+    return 1;
+  else if constexpr (requires { World::template piece_bytes<Schedule>; })
     return pieces_for(plan, size, bytes, World::template piece_bytes<Schedule>);
   else
     return pieces_for(plan, size, bytes);

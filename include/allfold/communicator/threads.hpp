@@ -25,6 +25,9 @@ class communicator {
   int rank() const { return member_->rank(); }
   int size() const { return member_->size(); }
 
+  /// The number of the collective that this rank calls next.
+  std::uint64_t number() const { return member_->number(); }
+
   /// What this rank has moved since it joined.
   const threads::traffic& traffic() const { return member_->moved_so_far(); }
 

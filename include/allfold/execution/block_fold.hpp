@@ -68,6 +68,14 @@ struct folded_packets {
 template <class T>
 inline constexpr bool fits_packets = sizeof(T) <= sizeof(packet) && sizeof(packet) % sizeof(T) == 0;
 
+/// The operation of schedules that fold nothing: each step has a single source.
+struct copied {
+  template <class T>
+  ALLFOLD_HOST_DEVICE const T& operator()(const T& value, const T&) const {
+    return value;
+  }
+};
+
 /// One fold as all threads of a block see it: `places` holds the addresses of the sources, then of
 /// the targets, each of `count` elements.
 template <class T, class Operation>
@@ -82,8 +90,10 @@ class block_fold {
         finish_ranks_{finish_ranks} {}
 
   /// Folds by thread `index` of `threads`. Packets where all addresses are equally far from a
-  /// multiple of 16, element by element otherwise and at both ends.
+  /// multiple of 16, element by element otherwise and at both ends. Elements that stay as and where
+  /// they are are not written: other ranks may be reading them.
   ALLFOLD_HOST_DEVICE void operator()(std::size_t count, int index, int threads) const {
+    if (stays()) return;
     std::size_t head = count, packets = 0;
     if constexpr (fits_packets<T>) {
       const std::size_t off = address(0) % sizeof(packet);
@@ -104,6 +114,11 @@ class block_fold {
 
   ALLFOLD_HOST_DEVICE std::uintptr_t address(int k) const {
     return reinterpret_cast<std::uintptr_t>(places_[k]);
+  }
+  /// True for a copy onto itself.
+  ALLFOLD_HOST_DEVICE bool stays() const {
+    return sources_ == 1 && targets_ == 1 && places_[0] == places_[1] &&
+           !(finishes && finish_ranks_ > 0);
   }
   /// True if all addresses differ by multiples of 16.
   ALLFOLD_HOST_DEVICE bool alike() const {
@@ -186,7 +201,7 @@ class block_fold {
   std::byte* const* places_;
   int sources_;
   int targets_;
-  const Operation& operation_;
+  Operation operation_;
   int finish_ranks_;
 };
 

@@ -17,6 +17,7 @@ struct task {
   std::size_t counts[max_ranks];
   std::size_t granule;        ///< lanes' slices begin at multiples of so many elements
   std::uint64_t fingerprint;  ///< what all ranks must agree on
+  std::uint64_t call;         ///< what a failure report calls this collective
 };
 
 namespace detail {
@@ -45,7 +46,7 @@ class lane_run {
         shared_{threads.memory()},
         work_{work},
         all_{all},
-        watch_{all, shared_.here, shared_.number},
+        watch_{all, shared_.here, work.call},
         line_{work.plan, all.size, work.parts.pieces()} {
     if (threads_.index() == 0) {
       shared_.here = here;
@@ -175,11 +176,19 @@ class lane_run {
       const int sources = locate(now.sources, 0, i, piece);
       const int targets = locate(now.targets, sources, i, piece);
       threads_.sync();
-      const block_fold<T, Operation> fold{shared_.places, sources, targets, work_.operation,
-                                          now.completes ? all_.size : 0};
-      fold(shared_.count, threads_.index(), threads_.count());
+      const int finish_ranks = now.completes ? all_.size : 0;
+      if constexpr (folds(Schedule::kind))
+        fold_slice(block_fold<T, Operation>{shared_.places, sources, targets, work_.operation,
+                                            finish_ranks});
+      else
+        fold_slice(block_fold<T, copied>{shared_.places, sources, targets, {}, finish_ranks});
       if (i + 1 < now.width) threads_.sync();
     }
+  }
+
+  template <class Fold>
+  ALLFOLD_HOST_DEVICE void fold_slice(const Fold& fold) {
+    fold(shared_.count, threads_.index(), threads_.count());
   }
 
   /// Writes the places of the operands' elements into shared memory, from number `first` on.

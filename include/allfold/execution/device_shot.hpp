@@ -52,7 +52,7 @@ class lane_shot {
         here_{here},
         own_{all.states[here.mine.rank][here.lane]},
         shots_{Access::relaxed_load(&own_.shots)},
-        watch_{all, here, own_.completed},
+        watch_{all, here, work.call},
         thread_{static_cast<std::size_t>(here.lane) * static_cast<std::size_t>(threads) +
                 static_cast<std::size_t>(index)},
         threads_{static_cast<std::size_t>(here.lanes) * static_cast<std::size_t>(threads)},

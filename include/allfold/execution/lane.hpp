@@ -12,7 +12,7 @@
 namespace allfold::device {
 
 /// At most so many ranks to a communicator of devices.
-inline constexpr int max_ranks = 64;
+inline constexpr int max_ranks = 32;
 
 /// No lane is further ahead of another rank's than this many collectives.
 inline constexpr std::uint64_t window = 4;
@@ -49,9 +49,9 @@ struct failure_report {
   failure_kind kind;
   int rank;  ///< that gave up
   int lane;
-  int peer;              ///< whom it waited for
-  int step;              ///< which of the peer's steps; −1: that it enters
-  std::uint64_t number;  ///< of the collective, over the lane's life
+  int peer;            ///< whom it waited for
+  int step;            ///< which of the peer's steps; −1: that it enters
+  std::uint64_t call;  ///< the collective; see task
 };
 
 /// How threads reach memory that other ranks read and write at the same time, and the time:
@@ -126,8 +126,8 @@ concept lane = requires(T& threads, bool flag) {
 template <memory_access Access>
 class watch {
  public:
-  ALLFOLD_HOST_DEVICE watch(const group& all, const place& here, const std::uint64_t& number)
-      : all_{all}, here_{here}, number_{number} {}
+  ALLFOLD_HOST_DEVICE watch(const group& all, const place& here, const std::uint64_t& call)
+      : all_{all}, here_{here}, call_{call} {}
 
   /// Waits until `ready()`, looking at the group's failure and the clock every so often. `slow()`
   /// is asked then too whether the peer does something else. False if the collective has failed.
@@ -160,7 +160,7 @@ class watch {
       it.lane = here_.lane;
       it.peer = peer;
       it.step = step;
-      it.number = number_;
+      it.call = call_;
       Access::finish_report(all_.failure);
     }
     return false;
@@ -169,7 +169,7 @@ class watch {
  private:
   const group& all_;
   const place& here_;
-  const std::uint64_t& number_;
+  const std::uint64_t& call_;
 };
 
 }  // namespace allfold::device

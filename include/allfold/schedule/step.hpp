@@ -36,7 +36,7 @@ constexpr std::string_view name_of(collective kind) {
 }
 
 /// True for the collectives that fold elements with an operation.
-constexpr bool folds(collective kind) {
+ALLFOLD_HOST_DEVICE constexpr bool folds(collective kind) {
   return kind == collective::all_reduce || kind == collective::reduce ||
          kind == collective::reduce_scatter;
 }

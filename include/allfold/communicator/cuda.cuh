@@ -1,0 +1,355 @@
+// Ranks that work on GPUs, each a thread of this process: on several GPUs, or several on one.
+#pragma once
+
+#include <allfold/collective/all_gather.hpp>
+#include <allfold/collective/barrier.hpp>
+#include <allfold/communicator/cuda_team.cuh>
+#include <allfold/communicator/threads.hpp>
+#include <allfold/execution/cuda.cuh>
+#include <array>
+
+namespace allfold::cuda {
+
+/// A rank's communicator on a GPU. Used by its own thread. Collectives are given to the rank's
+/// stream and return when all ranks have called; they are complete when the stream has come so far.
+///
+/// Ranks on different GPUs reach each other's memory directly (peer access). Ranks on the same GPU
+/// ("virtual ranks") are launched together by the first of them. Any device memory of the ranks'
+/// GPUs can be an operand.
+///
+/// Calls are checked on the host, where all ranks meet, as threads::communicator does. Kernels
+/// watch a time limit besides: what they find is thrown by the next collective or `synchronize`.
+///
+/// `Scope` is gpu_scope if all ranks share one GPU, else system_scope, which is always right.
+template <::cuda::thread_scope Scope = system_scope>
+class communicator {
+ public:
+  static constexpr memory_space space = memory_space::device;
+  static constexpr std::size_t small_bytes = tuning::shot_bytes;
+  template <class Schedule>
+  static constexpr std::size_t piece_bytes = tuning::piece_factor* Schedule::piece_bytes;
+
+  /// Every rank of `control` calls it, with the number of its GPU.
+  communicator(threads::communicator control, int gpu,
+               std::source_location where = std::source_location::current())
+      : control_{std::move(control)}, gpu_{gpu} {
+    const device_scope current{checked(gpu, where)};
+    const std::vector<int> gpus = gather(gpu, where);
+    lanes_ = most_lanes(gpus, where);
+    std::shared_ptr<team> made;
+    if (rank() == 0) made = std::make_shared<team>(size());
+    shared_ = *gather(&made, where)[0];
+    shared_->seat(rank()).emplace(size(), lanes_, gpu);
+    reach(gpus, where);
+    allfold::barrier(control_, where);  // all seats are taken, and nobody's `made` goes before
+    describe_group();
+  }
+  communicator(communicator&&) = default;
+  communicator& operator=(communicator&&) = delete;
+  /// Waits for the rank's stream.
+  ~communicator() {
+    if (shared_) cudaStreamSynchronize(stream());
+  }
+
+  int rank() const { return control_.rank(); }
+  int size() const { return control_.size(); }
+  int gpu() const { return gpu_; }
+
+  /// The stream that collectives are given to.
+  cudaStream_t stream() const { return shared_->of(rank()).current_stream; }
+  /// Takes a stream of the caller's from now on. What is given to it waits for the collectives that
+  /// the former stream holds, so that they stay in order.
+  void use_stream(cudaStream_t stream) {
+    const device_scope current{gpu_};
+    team_member& own = shared_->of(rank());
+    own.done.record(own.current_stream);
+    own.done.hold_back(stream);
+    own.current_stream = stream;
+  }
+  /// Waits until all collectives are complete. Throws if one has failed.
+  void synchronize() {
+    check(cudaStreamSynchronize(stream()), "cudaStreamSynchronize");
+    throw_if_failed();
+  }
+
+  /// Fails the whole team: ranks get a usage_error with this text, kernels give up.
+  void abort(const std::string& why) {
+    stop_kernels();
+    control_.abort(why);
+  }
+
+  /// Fails the whole team because this rank leaves with an exception.
+  void leave_with(const std::exception_ptr& thrown) {
+    stop_kernels();
+    control_.shared()->fail(
+        threads::failure_kind::lost, rank(),
+        "rank " + std::to_string(rank()) + " threw" + threads::communicator::text_of(thrown));
+  }
+
+  /// The ranks' threads, for what the host does.
+  threads::communicator& control() { return control_; }
+
+  /// How the ranks' streams come together in rank 0's: they wait for each other before and after
+  /// the work, or on one side of it only.
+  enum class meeting { joins_and_parts, joins, parts };
+
+  /// Has rank 0's thread give `work(stream)` to rank 0's stream on behalf of all ranks. Every rank
+  /// calls it and returns when that is done. An engine's own work can be given so as well.
+  template <class Work>
+  void in_one_stream(Work work, std::source_location where = std::source_location::current(),
+                     meeting how = meeting::joins_and_parts) {
+    throw_if_failed();
+    allfold::barrier(control_, where);
+    if (rank() == 0) {
+      const cudaStream_t own = stream();
+      const auto for_others = [&](auto visit) {
+        for (int peer = 1; peer < size(); ++peer) {
+          const device_scope current{shared_->of(peer).gpu};
+          visit(shared_->of(peer));
+        }
+      };
+      if (how != meeting::parts)
+        for_others([&](team_member& other) {
+          other.ready.record(other.current_stream);
+          other.ready.hold_back(own);
+        });
+      work(own);
+      if (how != meeting::joins) {
+        shared_->of(0).done.record(own);
+        for_others(
+            [&](team_member& other) { shared_->of(0).done.hold_back(other.current_stream); });
+      }
+    }
+    allfold::barrier(control_, where);
+  }
+
+  /// Divides the ranks into teams as threads::communicator::split does; everyone stays on its GPU.
+  communicator split(int color, int key = 0,
+                     std::source_location where = std::source_location::current()) {
+    return {control_.split(color, key, where), gpu_, where};
+  }
+
+  /// Every rank's number, by rank.
+  std::vector<std::uint64_t> gather_numbers(
+      std::uint64_t mine, std::source_location where = std::source_location::current()) {
+    return gather(mine, where);
+  }
+
+  /// Multiplies elements on this rank's GPU, in the rank's stream.
+  template <class T>
+  void multiply(device_span<T> elements, double factor) {
+    if (elements.empty()) return;
+    const device_scope current{gpu_};
+    const std::size_t blocks = (elements.size() + block_threads - 1) / block_threads;
+    multiply_all<<<static_cast<unsigned>(blocks < 4096 ? blocks : 4096), block_threads, 0,
+                   stream()>>>(elements.data(), elements.size(), factor);
+    check(cudaGetLastError(), "the launch of multiply_all");
+  }
+
+  /// Carries out a schedule with the other ranks; see threads::communicator::run.
+  template <class T, class Schedule, class Operation>
+  void run(const Schedule& plan, const threads::operands& memory, const partition& parts,
+           const Operation& operation, const call& said) {
+    throw_if_failed();
+    const device_scope current{gpu_};
+    const std::uint64_t number = control_.number();
+    calls_[number % calls_.size()] = said;
+    team_member& own = shared_->of(rank());
+    own.brought = {rank(), static_cast<std::byte*>(const_cast<void*>(memory.input)),
+                   static_cast<std::byte*>(memory.output), scratch(memory.scratch_bytes)};
+    meet(said);
+    if (shared_->leader_of(rank()) == rank())
+      launch_for_all<T>(plan, parts, operation, said, number);
+    else
+      await_launch(number, said);
+  }
+
+ private:
+  // ---- made once ----
+
+  int checked(int gpu, std::source_location where) {
+    int count = 0;
+    check(cudaGetDeviceCount(&count), "cudaGetDeviceCount");
+    if (gpu >= 0 && gpu < count && size() <= device::max_ranks) return gpu;
+    give_up(gpu >= 0 && gpu < count
+                ? std::to_string(size()) + " ranks, but kernels know " +
+                      std::to_string(device::max_ranks) + " at most"
+                : "there is no GPU " + std::to_string(gpu) + " among " + std::to_string(count),
+            where);
+  }
+  [[noreturn]] void give_up(const std::string& what, std::source_location where) {
+    const std::string text = "cuda::communicator at " + place_of(where) + ": " + what;
+    control_.abort(text);
+    throw usage_error{"allfold: rank " + std::to_string(rank()) + ", " + text};
+  }
+  /// What the fullest GPU can hold of each of its ranks, all blocks being resident.
+  int most_lanes(const std::vector<int>& gpus, std::source_location where) {
+    int most = tuning::most_lanes;
+    for (const int each : gpus) {
+      int processors = 0;
+      check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, each),
+            "cudaDeviceGetAttribute");
+      const auto ranks = static_cast<int>(std::count(gpus.begin(), gpus.end(), each));
+      most = std::min(most, processors * blocks_per_multiprocessor / ranks);
+    }
+    if (most < 1) give_up("too many ranks share a GPU", where);
+    return most;
+  }
+  /// Asks for access to the other ranks' GPUs.
+  void reach(const std::vector<int>& gpus, std::source_location where) {
+    for (const int other : gpus) {
+      if (other == gpu_) continue;
+      if (Scope != system_scope) give_up("gpu_scope is for ranks that share one GPU", where);
+      int can = 0;
+      check(cudaDeviceCanAccessPeer(&can, gpu_, other), "cudaDeviceCanAccessPeer");
+      if (can == 0)
+        give_up("GPU " + std::to_string(gpu_) + " can't reach the memory of GPU " +
+                    std::to_string(other),
+                where);
+      const cudaError_t code = cudaDeviceEnablePeerAccess(other, 0);
+      if (code == cudaErrorPeerAccessAlreadyEnabled)
+        cudaGetLastError();
+      else
+        check(code, "cudaDeviceEnablePeerAccess");
+    }
+  }
+  void describe_group() {
+    all_.size = size();
+    for (int peer = 0; peer < size(); ++peer) {
+      all_.states[peer] = shared_->of(peer).states.data();
+      all_.slots[peer] = shared_->of(peer).slots.data();
+    }
+    all_.slot_words = team_member::slot_words;
+    all_.failure = shared_->report();
+    all_.patience = static_cast<std::uint64_t>(
+        std::chrono::nanoseconds{control_.shared()->options().timeout}.count());
+  }
+  template <class T>
+  std::vector<T> gather(const T& mine, std::source_location where) {
+    std::vector<T> all(static_cast<std::size_t>(size()));
+    all_gather(control_, std::span{&mine, 1}, all, where);
+    return all;
+  }
+
+  // ---- for each collective ----
+
+  /// What fits the largest so far. Growing it waits for the stream, which may use the former.
+  std::byte* scratch(std::size_t bytes) {
+    if (bytes > scratch_.size()) {
+      check(cudaStreamSynchronize(stream()), "cudaStreamSynchronize");
+      scratch_ = device_buffer<std::byte>{bytes};
+    }
+    return scratch_.data();
+  }
+  /// Returns when all ranks have called the same.
+  void meet(const call& said) {
+    control_.template run<char>(direct::barrier{}, {}, partition{}, sum{}, said);
+  }
+  void await_launch(std::uint64_t number, const call& said) {
+    const std::atomic<std::uint64_t>& launched = shared_->of(shared_->leader_of(rank())).launched;
+    patience waiting{control_.shared()->options().crowded, {}};
+    while (launched.load(std::memory_order_acquire) <= number) {
+      waiting.pass();
+      if (control_.shared()->failed())
+        control_.shared()->throw_failure(rank(), describe(said, number));
+    }
+  }
+
+  /// Launches for all ranks on this GPU. Their streams meet in this rank's and part again.
+  template <class T, class Schedule, class Operation>
+  void launch_for_all(const Schedule& plan, const partition& parts, const Operation& operation,
+                      const call& said, std::uint64_t number) {
+    try {
+      launch<Schedule, Operation> told{
+          {plan, operation, parts, {}, device::slice_granule<T>, said.fingerprint(), number},
+          all_,
+          0,
+          {}};
+      for (int i = 0; parts.counts() != nullptr && i < size(); ++i)
+        told.work.counts[i] = parts.counts()[i];
+      team_member& own = shared_->of(rank());
+      const auto for_others = [&](auto visit) {
+        for (int peer = rank() + 1; peer < size(); ++peer)
+          if (shared_->of(peer).gpu == gpu_) visit(shared_->of(peer));
+      };
+      told.members[told.here++] = own.brought;
+      for_others([&](team_member& other) {
+        told.members[told.here++] = other.brought;
+        other.ready.record(other.current_stream);
+        other.ready.hold_back(own.current_stream);
+      });
+      launch_kernel<T>(told, own.current_stream, said.count * sizeof(T));
+      if (told.here > 1) own.done.record(own.current_stream);
+      for_others([&](team_member& other) { own.done.hold_back(other.current_stream); });
+      own.launched.store(number + 1, std::memory_order_release);
+    } catch (const std::exception& thrown) {
+      stop_kernels();
+      control_.abort(describe(said, number) + " could not be launched: " + thrown.what());
+      throw;
+    }
+  }
+  template <class T, class Schedule, class Operation>
+  void launch_kernel(launch<Schedule, Operation>& told, cudaStream_t on, std::size_t bytes) {
+    const int lanes =
+        reads_slots<Schedule> ? std::min(lanes_, tuning::shot_lanes) : lanes_for(bytes, lanes_);
+    void* arguments[] = {&told};
+    check(
+        cudaLaunchCooperativeKernel(
+            reinterpret_cast<const void*>(&run_collective<T, Scope, Schedule, Operation>),
+            dim3{static_cast<unsigned>(lanes * told.here)}, dim3{block_threads}, arguments, 0, on),
+        "the launch of a collective");
+  }
+
+  // ---- failures ----
+
+  /// Tells kernels that wait for a rank to give up, unless one of them has told already.
+  void stop_kernels() {
+    device::failure_report& it = *shared_->report();
+    std::uint32_t expected = device::failure_report::free;
+    if (!std::atomic_ref{it.word}.compare_exchange_strong(expected,
+                                                          device::failure_report::claimed))
+      return;
+    it.kind = device::failure_kind::aborted;
+    std::atomic_ref{it.word}.store(device::failure_report::written);
+  }
+  /// Throws what a kernel has reported.
+  void throw_if_failed() {
+    device::failure_report& it = *shared_->report();
+    if (std::atomic_ref{it.word}.load(std::memory_order_acquire) == device::failure_report::free)
+        [[likely]]
+      return;
+    while (std::atomic_ref{it.word}.load(std::memory_order_acquire) !=
+           device::failure_report::written)
+      relax();
+    const call& said = calls_[it.call % calls_.size()];
+    const std::string mine =
+        said.kind == nullptr ? "collective #" + std::to_string(it.call) : describe(said, it.call);
+    if (it.kind != device::failure_kind::aborted)
+      control_.shared()->fail(it.kind == device::failure_kind::timeout
+                                  ? threads::failure_kind::timeout
+                                  : threads::failure_kind::mismatch,
+                              it.rank, words_of(it));
+    else
+      control_.shared()->fail(threads::failure_kind::misuse, -1, "the kernels were stopped");
+    control_.shared()->throw_failure(rank(), mine);
+  }
+  static std::string words_of(const device::failure_report& it) {
+    const std::string who =
+        "the kernel of rank " + std::to_string(it.rank) + ", block " + std::to_string(it.lane);
+    const std::string whom = "rank " + std::to_string(it.peer);
+    if (it.kind == device::failure_kind::mismatch)
+      return who + ", found that " + whom + " runs another collective";
+    return who + ", has waited too long for " + whom +
+           (it.step == entered ? " to enter" : " to complete step " + std::to_string(it.step));
+  }
+
+  threads::communicator control_;
+  int gpu_;
+  int lanes_ = 0;
+  std::shared_ptr<team> shared_;
+  device::group all_{};
+  device_buffer<std::byte> scratch_;
+  std::array<call, 64> calls_{};  ///< the last ones, for messages
+};
+
+}  // namespace allfold::cuda

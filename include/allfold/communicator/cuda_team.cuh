@@ -1,0 +1,63 @@
+// What the ranks of one process that work on GPUs share.
+#pragma once
+
+#include <allfold/communicator/cuda_runtime.cuh>
+#include <allfold/communicator/cuda_tuning.hpp>
+#include <allfold/execution/lane.hpp>
+#include <atomic>
+#include <memory>
+#include <optional>
+
+namespace allfold::cuda {
+
+/// One rank's part, on its device. Made by the rank's own thread.
+struct team_member {
+  team_member(int size, int lanes, int on_gpu)
+      : gpu{on_gpu},
+        states(static_cast<std::size_t>(lanes)),
+        slots(2 * static_cast<std::size_t>(size) * slot_words) {
+    check(cudaMemset(states.data(), 0, states.size() * sizeof(device::lane_state)), "cudaMemset");
+    check(cudaMemset(slots.data(), 0, slots.size() * sizeof(std::uint64_t)), "cudaMemset");
+    check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+    current_stream = own_stream.get();
+  }
+
+  /// Words that a rank may send to another in one shot; some more than the bytes, for elements
+  /// whose size is odd.
+  static constexpr std::size_t slot_words =
+      tuning::shot_bytes / sizeof(std::uint32_t) + tuning::shot_bytes / 256;
+  static_assert(slot_words <= 16384);  // see device::lane_shot
+
+  int gpu;
+  device_buffer<device::lane_state> states;
+  device_buffer<std::uint64_t> slots;
+  stream own_stream;
+  event ready, done;
+  cudaStream_t current_stream;             ///< that the rank's collectives are given to
+  device::member brought{};                ///< to the collective that it has entered
+  std::atomic<std::uint64_t> launched{0};  ///< collectives that this rank has launched for others
+};
+
+/// All ranks. Freed by the last of them, after all of their streams have come to rest.
+class team {
+ public:
+  explicit team(int size) : members_(static_cast<std::size_t>(size)) {}
+
+  int size() const { return static_cast<int>(members_.size()); }
+  std::optional<team_member>& seat(int rank) { return members_[static_cast<std::size_t>(rank)]; }
+  team_member& of(int rank) { return *seat(rank); }
+  device::failure_report* report() const { return report_.get(); }
+
+  /// The first rank on the same device: it launches for all of them.
+  int leader_of(int rank) {
+    int leader = 0;
+    while (of(leader).gpu != of(rank).gpu) ++leader;
+    return leader;
+  }
+
+ private:
+  std::vector<std::optional<team_member>> members_;
+  mapped<device::failure_report> report_;
+};
+
+}  // namespace allfold::cuda

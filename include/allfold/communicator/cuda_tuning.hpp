@@ -1,0 +1,29 @@
+// The few numbers that decide how a collective is spread over a GPU and which protocol carries it.
+#pragma once
+
+#include <allfold/schedule/step.hpp>
+
+namespace allfold::cuda {
+
+/// Where one way of doing it becomes faster than the other. All ranks must use the same numbers.
+struct tuning {
+  /// Messages up to so many bytes go through slots, in one hop.
+  static constexpr std::size_t shot_bytes = 16 * 1024;
+  /// Blocks of a rank that a shot is spread over; the same for all shots, see device::lane_shot.
+  static constexpr int shot_lanes = 4;
+  /// Bytes that make another block worth its while: each thread has four packets in flight.
+  static constexpr std::size_t bytes_per_lane = 32 * 1024;
+  /// At most so many blocks a rank.
+  static constexpr int most_lanes = 256;
+  /// A GPU's pieces are so many times as long as a core's: all blocks work on one piece, and its
+  /// chunks of all ranks are to fit the L2 cache together.
+  static constexpr std::size_t piece_factor = 16;
+};
+
+/// How many lanes carry `bytes` bytes, if there may be `most`.
+constexpr int lanes_for(std::size_t bytes, int most) {
+  const std::size_t wanted = (bytes + tuning::bytes_per_lane - 1) / tuning::bytes_per_lane;
+  return wanted < 1 ? 1 : wanted < static_cast<std::size_t>(most) ? static_cast<int>(wanted) : most;
+}
+
+}  // namespace allfold::cuda
