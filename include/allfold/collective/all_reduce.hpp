@@ -8,7 +8,7 @@ namespace allfold {
 /// Folds `data` over all ranks, element by element, in place: afterwards every rank holds the same
 /// bits. Every rank calls it with as many elements, the same type, operation and algorithm.
 /// `Algorithm` is a schedule of kind all_reduce: automatic, direct, ring, tree, halving_doubling,
-/// primary<root>, or a user's own. `operation` is sum{}, product{}, minimum{}, maximum{},
+/// primary<root>, native, or a user's own. `operation` is sum{}, product{}, minimum{}, maximum{},
 /// average{}, or any `operation_on` the element type. Throws usage_error, mismatch_error,
 /// timeout_error, rank_lost_error; then the elements are undefined.
 template <class Algorithm = automatic, communicator World, contiguous Data, class Operation = sum>
@@ -17,8 +17,7 @@ requires(!contiguous<Operation>) void all_reduce(
     std::source_location where = std::source_location::current()) {
   detail::require_elements<World, Data>();
   detail::require_operation<Operation, element_of<Data>>();
-  static_assert(schedule<Algorithm> && Algorithm::kind == collective::all_reduce,
-                "allfold: this is not an algorithm for all_reduce");
+  detail::require_all_reduce<World, Algorithm>();
   detail::check_root(world, root_of(Algorithm{}), {collective::all_reduce, where});
   detail::run_evenly<element_of<Data>>(world, Algorithm{}, span_of(data).data(),
                                        span_of(data).data(), span_of(data).size(), operation,
@@ -32,8 +31,7 @@ void all_reduce(World& world, Input&& input, Output&& output, Operation operatio
                 std::source_location where = std::source_location::current()) {
   detail::require_same_elements<World, Input, Output>();
   detail::require_operation<Operation, element_of<Output>>();
-  static_assert(schedule<Algorithm> && Algorithm::kind == collective::all_reduce,
-                "allfold: this is not an algorithm for all_reduce");
+  detail::require_all_reduce<World, Algorithm>();
   using element = element_of<Output>;
   const detail::call_site site{collective::all_reduce, where};
   detail::check_root(world, root_of(Algorithm{}), site);

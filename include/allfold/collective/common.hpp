@@ -1,6 +1,7 @@
 // What all collectives share: which arguments they take, how they are checked, how they are run.
 #pragma once
 
+#include <allfold/collective/native.hpp>
 #include <allfold/communicator/call.hpp>
 #include <allfold/communicator/concepts.hpp>
 #include <allfold/elements.hpp>
@@ -43,6 +44,16 @@ constexpr void require_same_elements() {
   static_assert(decltype(span_of(std::declval<Input&>()))::space ==
                     decltype(span_of(std::declval<Output&>()))::space,
                 "allfold: input and output must lie in the same kind of memory");
+}
+template <class World, class Algorithm>
+constexpr void require_all_reduce() {
+  static_assert(all_reduce_algorithm<Algorithm>,
+                "allfold: this is not an algorithm for all_reduce");
+  static_assert(!has_engine<World> || std::is_same_v<Algorithm, native> ||
+                    std::is_same_v<Algorithm, automatic>,
+                "allfold: this communicator has an engine of its own; take native or automatic");
+  static_assert(has_engine<World> || !std::is_same_v<Algorithm, native>,
+                "allfold: this communicator has no engine of its own; native is not for it");
 }
 template <class Operation, class T>
 constexpr void require_operation() {
@@ -131,6 +142,8 @@ constexpr std::uint64_t hash_of_counts(std::span<const std::size_t> counts) {
 template <class T, class World, class Schedule, class Operation>
 void run(World& world, const Schedule& plan, const T* input, T* output, const partition& parts,
          const Operation& operation, call said) {
+  static_assert(schedule<Schedule>,
+                "allfold: this communicator has no engine of its own; native is not for it");
   require_sound<Schedule>();
   said.kind = &kind_of_call<Schedule, T, Operation>;
   said.root = root_of(plan);
@@ -154,11 +167,11 @@ constexpr int pieces_of(const Schedule& plan, int size, std::size_t bytes) {
 
 /// Elements whose chunks are the library's own affair: bounds fall on cache lines.
 template <class T, class World, class Schedule, class Operation>
-void run_evenly(World& world, const Schedule& plan, const T* input, T* output, std::size_t count,
-                const Operation& operation, std::source_location where) {
+void run_in_chunks(World& world, const Schedule& plan, const T* input, T* output, std::size_t count,
+                   const Operation& operation, std::source_location where) {
   if constexpr (requires { typename Schedule::small; }) {
     if (count * sizeof(T) <= world.small_bytes && alignof(T) <= 16) {
-      run_evenly(world, typename Schedule::small{}, input, output, count, operation, where);
+      run_in_chunks(world, typename Schedule::small{}, input, output, count, operation, where);
       return;
     }
   }
@@ -168,20 +181,39 @@ void run_evenly(World& world, const Schedule& plan, const T* input, T* output, s
   run(world, plan, input, output, parts, operation, {.count = count, .where = where});
 }
 
+/// Elements of which no rank has a share of its own.
+template <class T, class World, class Schedule, class Operation>
+void run_evenly(World& world, const Schedule& plan, const T* input, T* output, std::size_t count,
+                const Operation& operation, std::source_location where) {
+  if constexpr (has_engine<World>)
+    run_natively(world, plan, input, output, count, {}, operation,
+                 {.count = count, .where = where});
+  else
+    run_in_chunks(world, plan, input, output, count, operation, where);
+}
+
 /// Elements of which every rank has `share`.
 template <class T, class World, class Schedule, class Operation>
 void run_by_rank(World& world, const Schedule& plan, const T* input, T* output, std::size_t share,
                  const Operation& operation, std::source_location where) {
-  const partition parts{share * static_cast<std::size_t>(world.size()), world.size(), 1, 1};
-  run(world, plan, input, output, parts, operation, {.count = share, .where = where});
+  const call said{.count = share, .where = where};
+  if constexpr (has_engine<World>) {
+    run_natively(world, plan, input, output, share, {}, operation, said);
+  } else {
+    const partition parts{share * static_cast<std::size_t>(world.size()), world.size(), 1, 1};
+    run(world, plan, input, output, parts, operation, said);
+  }
 }
 
 /// Elements of which rank r has counts[r].
 template <class T, class World, class Schedule>
 void run_by_counts(World& world, const Schedule& plan, const T* input, T* output,
                    std::span<const std::size_t> counts, std::source_location where) {
-  run(world, plan, input, output, partition{counts.data(), world.size()}, sum{},
-      {.count = total_of(counts), .counts_hash = hash_of_counts(counts), .where = where});
+  const call said{.count = total_of(counts), .counts_hash = hash_of_counts(counts), .where = where};
+  if constexpr (has_engine<World>)
+    run_natively(world, plan, input, output, said.count, counts, sum{}, said);
+  else
+    run(world, plan, input, output, partition{counts.data(), world.size()}, sum{}, said);
 }
 
 /// Where rank r's chunk begins.

@@ -41,7 +41,7 @@ struct primary_device {
 template <class Algorithm = automatic>
 struct distributed {
   static constexpr std::string_view name = "distributed";
-  static_assert(schedule<Algorithm> && Algorithm::kind == collective::all_reduce,
+  static_assert(all_reduce_algorithm<Algorithm>,
                 "allfold: distributed<…> takes an algorithm for all_reduce");
 
   template <class World, class Elements, class Operation>
