@@ -25,6 +25,34 @@ using wrapping = std::common_type_t<std::make_unsigned_t<T>, unsigned>;
 template <class T>
 concept wraps = std::integral<T> && !std::same_as<T, bool>;
 
+/// std::complex and its like: two numbers of their value_type.
+template <class T>
+concept complex_like = requires(const T& it) {
+  typename T::value_type;
+  it.real();
+  it.imag();
+  requires sizeof(T) == 2 * sizeof(typename T::value_type);
+};
+/// std::complex is no type for kernels, but its two numbers are.
+template <complex_like T>
+struct complex_parts {
+  typename T::value_type real, imag;
+};
+template <complex_like T>
+ALLFOLD_HOST_DEVICE constexpr complex_parts<T> parts_of(const T& value) {
+  return __builtin_bit_cast(complex_parts<T>, value);
+}
+template <complex_like T>
+ALLFOLD_HOST_DEVICE constexpr T complex_of(const complex_parts<T>& parts) {
+  return __builtin_bit_cast(T, parts);
+}
+/// As mathematics has it; C++ also has rules for infinities.
+template <complex_like T>
+ALLFOLD_HOST_DEVICE constexpr T plain_product(const T& a, const T& b) {
+  const auto x = parts_of(a), y = parts_of(b);
+  return complex_of<T>({x.real * y.real - x.imag * y.imag, x.real * y.imag + x.imag * y.real});
+}
+
 }  // namespace detail
 
 /// What elements of type T are folded in: float for 16-bit floating-point types, else T.
@@ -38,18 +66,26 @@ struct sum {
     if constexpr (detail::wraps<T>)
       return static_cast<T>(static_cast<detail::wrapping<T>>(a) +
                             static_cast<detail::wrapping<T>>(b));
+    else if constexpr (detail::complex_like<T>)
+      return detail::complex_of<T>({detail::parts_of(a).real + detail::parts_of(b).real,
+                                    detail::parts_of(a).imag + detail::parts_of(b).imag});
     else
       return static_cast<T>(a + b);
   }
 };
 
-/// a · b. Integers wrap around; for bool: and.
+/// a · b. Integers wrap around; for bool: and. In kernels a product of infinite complex numbers may
+/// be NaN.
 struct product {
   template <class T>
   ALLFOLD_HOST_DEVICE constexpr T operator()(const T& a, const T& b) const {
     if constexpr (detail::wraps<T>)
       return static_cast<T>(static_cast<detail::wrapping<T>>(a) *
                             static_cast<detail::wrapping<T>>(b));
+#if defined(__CUDA_ARCH__)
+    else if constexpr (detail::complex_like<T>)
+      return detail::plain_product(a, b);
+#endif
     else
       return static_cast<T>(a * b);
   }
@@ -86,9 +122,11 @@ struct average : sum {
       return static_cast<T>(static_cast<wide>(total) / static_cast<wide>(ranks));
     } else if constexpr (std::is_floating_point_v<T>) {
       return total / static_cast<T>(ranks);
-    } else if constexpr (requires { typename T::value_type; })  // std::complex
-      return static_cast<T>(total / static_cast<typename T::value_type>(ranks));
-    else
+    } else if constexpr (detail::complex_like<T>) {
+      const auto divisor = static_cast<typename T::value_type>(ranks);
+      const auto parts = detail::parts_of(total);
+      return detail::complex_of<T>({parts.real / divisor, parts.imag / divisor});
+    } else
       return static_cast<T>(total / ranks);
   }
 };
