@@ -3,9 +3,9 @@
 
 #include <allfold/collective/all_gather.hpp>
 #include <allfold/collective/barrier.hpp>
+#include <allfold/communicator/cuda_launch.cuh>
 #include <allfold/communicator/cuda_team.cuh>
 #include <allfold/communicator/threads.hpp>
-#include <allfold/execution/cuda.cuh>
 #include <array>
 
 namespace allfold::cuda {
@@ -138,12 +138,8 @@ class communicator {
   /// Multiplies elements on this rank's GPU, in the rank's stream.
   template <class T>
   void multiply(device_span<T> elements, double factor) {
-    if (elements.empty()) return;
     const device_scope current{gpu_};
-    const std::size_t blocks = (elements.size() + block_threads - 1) / block_threads;
-    multiply_all<<<static_cast<unsigned>(blocks < 4096 ? blocks : 4096), block_threads, 0,
-                   stream()>>>(elements.data(), elements.size(), factor);
-    check(cudaGetLastError(), "the launch of multiply_all");
+    scale(elements, factor, stream());
   }
 
   /// Carries out a schedule with the other ranks; see threads::communicator::run.
@@ -185,13 +181,9 @@ class communicator {
   /// What the fullest GPU can hold of each of its ranks, all blocks being resident.
   int most_lanes(const std::vector<int>& gpus, std::source_location where) {
     int most = tuning::most_lanes;
-    for (const int each : gpus) {
-      int processors = 0;
-      check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, each),
-            "cudaDeviceGetAttribute");
-      const auto ranks = static_cast<int>(std::count(gpus.begin(), gpus.end(), each));
-      most = std::min(most, processors * blocks_per_multiprocessor / ranks);
-    }
+    for (const int each : gpus)
+      most = std::min(most,
+                      lanes_of(each, static_cast<int>(std::count(gpus.begin(), gpus.end(), each))));
     if (most < 1) give_up("too many ranks share a GPU", where);
     return most;
   }
@@ -260,13 +252,7 @@ class communicator {
   void launch_for_all(const Schedule& plan, const partition& parts, const Operation& operation,
                       const call& said, std::uint64_t number) {
     try {
-      launch<Schedule, Operation> told{
-          {plan, operation, parts, {}, device::slice_granule<T>, said.fingerprint(), number},
-          all_,
-          0,
-          {}};
-      for (int i = 0; parts.counts() != nullptr && i < size(); ++i)
-        told.work.counts[i] = parts.counts()[i];
+      auto told = launch_of<T>(plan, parts, operation, said, number, all_);
       team_member& own = shared_->of(rank());
       const auto for_others = [&](auto visit) {
         for (int peer = rank() + 1; peer < size(); ++peer)
@@ -278,7 +264,7 @@ class communicator {
         other.ready.record(other.current_stream);
         other.ready.hold_back(own.current_stream);
       });
-      launch_kernel<T>(told, own.current_stream, said.count * sizeof(T));
+      start<T, Scope>(told, lanes_, said.count, own.current_stream);
       if (told.here > 1) own.done.record(own.current_stream);
       for_others([&](team_member& other) { own.done.hold_back(other.current_stream); });
       own.launched.store(number + 1, std::memory_order_release);
@@ -288,18 +274,6 @@ class communicator {
       throw;
     }
   }
-  template <class T, class Schedule, class Operation>
-  void launch_kernel(launch<Schedule, Operation>& told, cudaStream_t on, std::size_t bytes) {
-    const int lanes =
-        reads_slots<Schedule> ? std::min(lanes_, tuning::shot_lanes) : lanes_for(bytes, lanes_);
-    void* arguments[] = {&told};
-    check(
-        cudaLaunchCooperativeKernel(
-            reinterpret_cast<const void*>(&run_collective<T, Scope, Schedule, Operation>),
-            dim3{static_cast<unsigned>(lanes * told.here)}, dim3{block_threads}, arguments, 0, on),
-        "the launch of a collective");
-  }
-
   // ---- failures ----
 
   /// Tells kernels that wait for a rank to give up, unless one of them has told already.
@@ -324,23 +298,11 @@ class communicator {
     const call& said = calls_[it.call % calls_.size()];
     const std::string mine =
         said.kind == nullptr ? "collective #" + std::to_string(it.call) : describe(said, it.call);
-    if (it.kind != device::failure_kind::aborted)
-      control_.shared()->fail(it.kind == device::failure_kind::timeout
-                                  ? threads::failure_kind::timeout
-                                  : threads::failure_kind::mismatch,
-                              it.rank, words_of(it));
-    else
-      control_.shared()->fail(threads::failure_kind::misuse, -1, "the kernels were stopped");
+    const auto kind = it.kind == device::failure_kind::timeout    ? threads::failure_kind::timeout
+                      : it.kind == device::failure_kind::mismatch ? threads::failure_kind::mismatch
+                                                                  : threads::failure_kind::misuse;
+    control_.shared()->fail(kind, it.rank, words_of(it));
     control_.shared()->throw_failure(rank(), mine);
-  }
-  static std::string words_of(const device::failure_report& it) {
-    const std::string who =
-        "the kernel of rank " + std::to_string(it.rank) + ", block " + std::to_string(it.lane);
-    const std::string whom = "rank " + std::to_string(it.peer);
-    if (it.kind == device::failure_kind::mismatch)
-      return who + ", found that " + whom + " runs another collective";
-    return who + ", has waited too long for " + whom +
-           (it.step == entered ? " to enter" : " to complete step " + std::to_string(it.step));
   }
 
   threads::communicator control_;

@@ -211,7 +211,10 @@ class lane_run {
              : where == buffer::output ? mine().output
                                        : mine().scratch;
     const post& its = post_of(peer);
-    return where == buffer::input ? its.input : where == buffer::output ? its.output : its.scratch;
+    std::byte* const base = where == buffer::input    ? its.input
+                            : where == buffer::output ? its.output
+                                                      : its.scratch;
+    return base + all_.shifts[peer];
   }
   ALLFOLD_HOST_DEVICE std::size_t offset_of(const operand& it, int i, int piece) const {
     if (holds_own_chunk(Schedule::kind, it.where)) return 0;

@@ -80,6 +80,9 @@ struct group {
   std::size_t slot_words;  ///< words that one rank may send to another in one shot
   failure_report* failure;
   std::uint64_t patience;  ///< nanoseconds that a thread waits for another rank
+  /// Added to an address in a rank's own memory, it gives where this rank sees that memory; 0 where
+  /// all ranks are in one process.
+  std::ptrdiff_t shifts[max_ranks];
 };
 
 /// One rank of a launch, and the memory that it brings.

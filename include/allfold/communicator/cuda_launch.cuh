@@ -1,0 +1,74 @@
+// What communicators on GPUs have in common: how a collective becomes a launch, and a kernel's
+// failure a sentence.
+#pragma once
+
+#include <algorithm>
+#include <allfold/communicator/call.hpp>
+#include <allfold/communicator/cuda_runtime.cuh>
+#include <allfold/communicator/cuda_tuning.hpp>
+#include <allfold/execution/cuda.cuh>
+
+namespace allfold::cuda {
+
+/// A launch for the ranks of `all` that runs no rank yet. `number` is what failures call it.
+template <class T, class Schedule, class Operation>
+launch<Schedule, Operation> launch_of(const Schedule& plan, const partition& parts,
+                                      const Operation& operation, const call& said,
+                                      std::uint64_t number, const device::group& all) {
+  launch<Schedule, Operation> told{
+      {plan, operation, parts, {}, device::slice_granule<T>, said.fingerprint(), number},
+      all,
+      0,
+      {}};
+  for (int i = 0; parts.counts() != nullptr && i < all.size; ++i)
+    told.work.counts[i] = parts.counts()[i];
+  return told;
+}
+
+/// Gives a launch to a stream. `most_lanes` and `count` must be the same on all ranks of the group.
+template <class T, ::cuda::thread_scope Scope, class Schedule, class Operation>
+void start(launch<Schedule, Operation>& told, int most_lanes, std::size_t count, cudaStream_t on) {
+  const int lanes = reads_slots<Schedule> ? std::min(most_lanes, tuning::shot_lanes)
+                                          : lanes_for(count * sizeof(T), most_lanes);
+  void* arguments[] = {&told};
+  check(cudaLaunchCooperativeKernel(
+            reinterpret_cast<const void*>(&run_collective<T, Scope, Schedule, Operation>),
+            dim3{static_cast<unsigned>(lanes * told.here)}, dim3{block_threads}, arguments, 0, on),
+        "the launch of a collective");
+}
+
+/// Multiplies elements, in a stream of the current device.
+template <class T>
+void scale(device_span<T> elements, double factor, cudaStream_t on) {
+  if (elements.empty()) return;
+  const std::size_t blocks = (elements.size() + block_threads - 1) / block_threads;
+  multiply_all<<<static_cast<unsigned>(std::min<std::size_t>(blocks, 4096)), block_threads, 0,
+                 on>>>(elements.data(), elements.size(), factor);
+  check(cudaGetLastError(), "the launch of multiply_all");
+}
+
+/// How many blocks of one rank `gpu` can hold, if `ranks` ranks share it.
+inline int lanes_of(int gpu, int ranks) {
+  int processors = 0;
+  check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, gpu),
+        "cudaDeviceGetAttribute");
+  return std::min(tuning::most_lanes, processors * blocks_per_multiprocessor / ranks);
+}
+
+/// A kernel's report in words: who has waited for whom.
+inline std::string words_of(const device::failure_report& it) {
+  const std::string who =
+      "the kernel of rank " + std::to_string(it.rank) + ", block " + std::to_string(it.lane);
+  const std::string whom = "rank " + std::to_string(it.peer);
+  switch (it.kind) {
+    case device::failure_kind::mismatch:
+      return who + ", found that " + whom + " runs another collective";
+    case device::failure_kind::timeout:
+      return who + ", has waited too long for " + whom +
+             (it.step == entered ? " to enter" : " to complete step " + std::to_string(it.step));
+    default:
+      return "the kernels were stopped";
+  }
+}
+
+}  // namespace allfold::cuda
