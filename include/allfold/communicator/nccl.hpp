@@ -7,6 +7,7 @@
 #include <allfold/collective/all_gather.hpp>
 #include <allfold/collective/native.hpp>
 #include <allfold/communicator/cuda_runtime.cuh>
+#include <allfold/communicator/nccl_bytes.hpp>
 #include <allfold/communicator/nccl_types.hpp>
 #include <allfold/communicator/threads.hpp>
 #include <optional>
@@ -223,86 +224,23 @@ class communicator {
     const auto* const input = reinterpret_cast<const std::byte*>(it.input);
     auto* const output = reinterpret_cast<std::byte*>(it.output);
     const std::size_t share = it.count * sizeof(T);
+    const byte_mover by{handle_, stream_, rank_, size_};
+    const byte_layout parts{it.counts, it.count, sizeof(T)};
     if constexpr (What == collective::broadcast)
-      take(ncclBroadcast(input, output, share, ncclUint8, it.root, handle_, stream_),
-           "ncclBroadcast");
+      take(by.broadcast(input, output, share, it.root), "ncclBroadcast");
     else if constexpr (What == collective::barrier)
       meet_on_devices();
-    else if constexpr (What == collective::all_gather) {
-      if (it.counts.empty())
-        take(ncclAllGather(input, output, share, ncclUint8, handle_, stream_), "ncclAllGather");
-      else
-        all_gather_by_counts(input, output, it.counts, sizeof(T));
-    } else if constexpr (What == collective::scatter)
-      scatter_bytes(input, output, layout{it.counts, it.count, sizeof(T)}, it.root);
+    else if constexpr (What == collective::all_gather)
+      take(it.counts.empty() ? by.all_gather(input, output, share)
+                             : by.all_gather(input, output, parts),
+           "ncclAllGather");
+    else if constexpr (What == collective::scatter)
+      take(by.scatter(input, output, parts, it.root), "a scatter by ncclSend");
     else if constexpr (What == collective::gather)
-      gather_bytes(input, output, layout{it.counts, it.count, sizeof(T)}, it.root);
+      take(by.gather(input, output, parts, it.root), "a gather by ncclSend");
     else
-      exchange_bytes(it.in_place ? set_aside(input, share) : input, output, share);
-  }
-
-  /// Where each rank's bytes lie in a buffer that holds all ranks'.
-  struct layout {
-    std::span<const std::size_t> counts;
-    std::size_t count, size;
-
-    std::size_t bytes(int rank) const {
-      return size * (counts.empty() ? count : counts[static_cast<std::size_t>(rank)]);
-    }
-    std::size_t begin(int rank) const {
-      std::size_t sum = 0;
-      for (int i = 0; i < rank; ++i) sum += bytes(i);
-      return sum;
-    }
-  };
-
-  /// Calls of NCCL that are to be carried out together.
-  template <class Calls>
-  void grouped(Calls calls) {
-    check(ncclGroupStart(), "ncclGroupStart");
-    calls();
-    take(ncclGroupEnd(), "ncclGroupEnd");
-  }
-  void send(const std::byte* from, std::size_t bytes, int to) {
-    check(ncclSend(from, bytes, ncclUint8, to, handle_, stream_), "ncclSend");
-  }
-  void receive(std::byte* into, std::size_t bytes, int from) {
-    check(ncclRecv(into, bytes, ncclUint8, from, handle_, stream_), "ncclRecv");
-  }
-  void scatter_bytes(const std::byte* input, std::byte* output, const layout& parts, int root) {
-    grouped([&] {
-      for (int peer = 0; rank_ == root && peer < size_; ++peer)
-        send(input + parts.begin(peer), parts.bytes(peer), peer);
-      receive(output, parts.bytes(rank_), root);
-    });
-  }
-  void gather_bytes(const std::byte* input, std::byte* output, const layout& parts, int root) {
-    grouped([&] {
-      send(input, parts.bytes(rank_), root);
-      for (int peer = 0; rank_ == root && peer < size_; ++peer)
-        receive(output + parts.begin(peer), parts.bytes(peer), peer);
-    });
-  }
-  void exchange_bytes(const std::byte* input, std::byte* output, std::size_t share) {
-    grouped([&] {
-      for (int peer = 0; peer < size_; ++peer) {
-        const std::size_t begin = share * static_cast<std::size_t>(peer);
-        send(input + begin, share, peer);
-        receive(output + begin, share, peer);
-      }
-    });
-  }
-  void all_gather_by_counts(const std::byte* input, std::byte* output,
-                            std::span<const std::size_t> counts, std::size_t size) {
-    const layout parts{counts, 0, size};
-    grouped([&] {
-      for (int peer = 0; peer < size_; ++peer) {
-        std::byte* const part = output + parts.begin(peer);
-        check(ncclBroadcast(peer == rank_ ? input : part, part, parts.bytes(peer), ncclUint8, peer,
-                            handle_, stream_),
-              "ncclBroadcast");
-      }
-    });
+      take(by.exchange(it.in_place ? set_aside(input, share) : input, output, share),
+           "an exchange by ncclSend");
   }
   /// A copy of all ranks' shares, for an exchange in place.
   const std::byte* set_aside(const std::byte* input, std::size_t share) {
