@@ -225,13 +225,13 @@ class communicator {
 
   // ---- for each collective ----
 
-  /// What fits the largest so far. Growing it waits for the stream, which may use the former.
+  /// Memory for the largest call so far. The former are kept: kernels that have been launched, or
+  /// recorded in a graph, may still use them.
   std::byte* scratch(std::size_t bytes) {
-    if (bytes > scratch_.size()) {
-      check(cudaStreamSynchronize(stream()), "cudaStreamSynchronize");
-      scratch_ = device_buffer<std::byte>{bytes};
-    }
-    return scratch_.data();
+    if (bytes == 0) return nullptr;
+    if (scratch_.empty() || bytes > scratch_.back().size())
+      scratch_.emplace_back(std::max(bytes, scratch_.empty() ? 0 : 2 * scratch_.back().size()));
+    return scratch_.back().data();
   }
   /// Returns when all ranks have called the same.
   void meet(const call& said) {
@@ -310,7 +310,7 @@ class communicator {
   int lanes_ = 0;
   std::shared_ptr<team> shared_;
   device::group all_{};
-  device_buffer<std::byte> scratch_;
+  std::vector<device_buffer<std::byte>> scratch_;
   std::array<call, 64> calls_{};  ///< the last ones, for messages
 };
 
