@@ -159,8 +159,8 @@ template <class World, class Schedule>
 constexpr int pieces_of(const Schedule& plan, int size, std::size_t bytes) {
   if constexpr (!requires { Schedule::piece_bytes; })
     return 1;
-  else if constexpr (requires { World::template piece_bytes<Schedule>; })
-    return pieces_for(plan, size, bytes, World::template piece_bytes<Schedule>);
+  else if constexpr (requires { World::piece_bytes(size, 1); })
+    return pieces_for(plan, size, bytes, World::piece_bytes(size, plan.chunks(size)));
   else
     return pieces_for(plan, size, bytes);
 }

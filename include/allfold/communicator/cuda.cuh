@@ -26,8 +26,10 @@ class communicator {
  public:
   static constexpr memory_space space = memory_space::device;
   static constexpr std::size_t small_bytes = tuning::shot_bytes;
-  template <class Schedule>
-  static constexpr std::size_t piece_bytes = tuning::piece_factor* Schedule::piece_bytes;
+  /// How long a chunk of a piece is, of `chunks` chunks.
+  static constexpr std::size_t piece_bytes(int size, int chunks) {
+    return piece_bytes_for(Scope == gpu_scope ? size : 1, chunks);
+  }
 
   /// Every rank of `control` calls it, with the number of its GPU.
   communicator(threads::communicator control, int gpu,
@@ -276,31 +278,24 @@ class communicator {
   }
   // ---- failures ----
 
-  /// Tells kernels that wait for a rank to give up, unless one of them has told already.
+  /// Tells kernels that wait for a rank to give up.
   void stop_kernels() {
-    device::failure_report& it = *shared_->report();
-    std::uint32_t expected = device::failure_report::free;
-    if (!std::atomic_ref{it.word}.compare_exchange_strong(expected,
-                                                          device::failure_report::claimed))
-      return;
-    it.kind = device::failure_kind::aborted;
-    std::atomic_ref{it.word}.store(device::failure_report::written);
+    std::atomic_ref{shared_->report()->stopped}.store(1, std::memory_order_release);
   }
-  /// Throws what a kernel has reported.
+  /// Throws what a kernel has reported, or why the kernels were stopped.
   void throw_if_failed() {
     device::failure_report& it = *shared_->report();
-    if (std::atomic_ref{it.word}.load(std::memory_order_acquire) == device::failure_report::free)
-        [[likely]]
-      return;
-    while (std::atomic_ref{it.word}.load(std::memory_order_acquire) !=
-           device::failure_report::written)
-      relax();
+    if (std::atomic_ref{it.word}.load(std::memory_order_acquire) == device::failure_report::free) {
+      if (std::atomic_ref{it.stopped}.load(std::memory_order_relaxed) == 0) [[likely]]
+        return;
+      control_.shared()->fail(threads::failure_kind::misuse, -1, "the kernels were stopped");
+      control_.shared()->throw_failure(rank(), "collective #" + std::to_string(control_.number()));
+    }
     const call& said = calls_[it.call % calls_.size()];
     const std::string mine =
         said.kind == nullptr ? "collective #" + std::to_string(it.call) : describe(said, it.call);
-    const auto kind = it.kind == device::failure_kind::timeout    ? threads::failure_kind::timeout
-                      : it.kind == device::failure_kind::mismatch ? threads::failure_kind::mismatch
-                                                                  : threads::failure_kind::misuse;
+    const auto kind = it.kind == device::failure_kind::timeout ? threads::failure_kind::timeout
+                                                               : threads::failure_kind::mismatch;
     control_.shared()->fail(kind, it.rank, words_of(it));
     control_.shared()->throw_failure(rank(), mine);
   }

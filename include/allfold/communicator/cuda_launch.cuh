@@ -60,15 +60,10 @@ inline std::string words_of(const device::failure_report& it) {
   const std::string who =
       "the kernel of rank " + std::to_string(it.rank) + ", block " + std::to_string(it.lane);
   const std::string whom = "rank " + std::to_string(it.peer);
-  switch (it.kind) {
-    case device::failure_kind::mismatch:
-      return who + ", found that " + whom + " runs another collective";
-    case device::failure_kind::timeout:
-      return who + ", has waited too long for " + whom +
-             (it.step == entered ? " to enter" : " to complete step " + std::to_string(it.step));
-    default:
-      return "the kernels were stopped";
-  }
+  if (it.kind == device::failure_kind::mismatch)
+    return who + ", found that " + whom + " runs another collective";
+  return who + ", has waited too long for " + whom +
+         (it.step == entered ? " to enter" : " to complete step " + std::to_string(it.step));
 }
 
 }  // namespace allfold::cuda

@@ -35,8 +35,7 @@ class process_communicator {
  public:
   static constexpr memory_space space = memory_space::device;
   static constexpr std::size_t small_bytes = tuning::shot_bytes;
-  template <class Schedule>
-  static constexpr std::size_t piece_bytes = tuning::piece_factor* Schedule::piece_bytes;
+  static constexpr std::size_t piece_bytes(int, int chunks) { return piece_bytes_for(1, chunks); }
 
   /// Every rank calls it. Throws usage_error if two ranks share a GPU or one can't reach another's.
   process_communicator(int rank, int size, int gpu, exchange_bytes exchange,
@@ -95,22 +94,20 @@ class process_communicator {
     check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
     device::failure_report found{};
     check(cudaMemcpy(&found, all_.failure, sizeof found, cudaMemcpyDefault), "cudaMemcpy");
-    if (found.word == device::failure_report::free) return;
-    failed_ = describe_call(found.call) + ": " + (why_.empty() ? words_of(found) : why_);
+    if (found.word == device::failure_report::free && found.stopped == 0) return;
     kind_ = found.kind;
+    failed_ = found.word == device::failure_report::free
+                  ? "collective #" + std::to_string(number_) + ": rank " +
+                        std::to_string(found.stopped - 1) + " gives up" + why_
+                  : describe_call(found.call) + ": " + words_of(found);
     throw_if_failed();
   }
-  /// Makes the kernels of all ranks give up.
+  /// Makes the kernels of all ranks give up. The others learn who, not why.
   void abort(const std::string& why) {
-    why_ = "rank " + std::to_string(rank_) + " gives up: " + why;
-    device::failure_report told{};
-    told.word = device::failure_report::written;
-    told.kind = device::failure_kind::aborted;
-    told.rank = rank_;
-    told.call = number_;
-    allfold::cuda::stream
-        aside;  // the rank's own stream may wait for a kernel that is to be stopped
-    check(cudaMemcpyAsync(all_.failure, &told, sizeof told, cudaMemcpyDefault, aside.get()),
+    why_ = ": " + why;
+    const auto who = static_cast<std::uint32_t>(rank_ + 1);
+    allfold::cuda::stream aside;  // the rank's own may wait for a kernel that is to be stopped
+    check(cudaMemcpyAsync(&all_.failure->stopped, &who, sizeof who, cudaMemcpyDefault, aside.get()),
           "cudaMemcpyAsync");
     check(cudaStreamSynchronize(aside.get()), "cudaStreamSynchronize");
   }

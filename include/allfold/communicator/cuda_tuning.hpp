@@ -15,10 +15,21 @@ struct tuning {
   static constexpr std::size_t bytes_per_lane = 32 * 1024;
   /// At most so many blocks a rank.
   static constexpr int most_lanes = 256;
-  /// A GPU's pieces are so many times as long as a core's: all blocks work on one piece, and its
-  /// chunks of all ranks are to fit the L2 cache together.
-  static constexpr std::size_t piece_factor = 16;
+  /// What is in flight on one GPU is to fit its L2 cache.
+  static constexpr std::size_t bytes_in_flight = std::size_t{24} << 20;
+  /// The bounds of a chunk of a piece: below, waiting costs more than moving.
+  static constexpr std::size_t shortest_piece = 128 * 1024, longest_piece = 4 << 20;
 };
+
+/// How long a chunk of a piece is, if `ranks` ranks share a GPU and cut pieces into `chunks`
+/// chunks.
+constexpr std::size_t piece_bytes_for(int ranks, int chunks) {
+  const std::size_t fits = tuning::bytes_in_flight /
+                           (static_cast<std::size_t>(ranks) * static_cast<std::size_t>(chunks));
+  return fits < tuning::shortest_piece  ? tuning::shortest_piece
+         : fits > tuning::longest_piece ? tuning::longest_piece
+                                        : fits;
+}
 
 /// How many lanes carry `bytes` bytes, if there may be `most`.
 constexpr int lanes_for(std::size_t bytes, int most) {

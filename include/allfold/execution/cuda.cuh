@@ -37,13 +37,11 @@ struct kernel_access {
   }
   static __device__ bool has_failed(device::failure_report* report) {
     return host_word{report->word}.load(::cuda::memory_order_relaxed) !=
-           device::failure_report::free;
+               device::failure_report::free ||
+           host_word{report->stopped}.load(::cuda::memory_order_relaxed) != 0;
   }
-  /// By exchange, which also reaches the host's memory over PCIe where a comparison may not.
-  static __device__ bool claim(device::failure_report* report) {
-    return host_word{report->word}.exchange(device::failure_report::claimed,
-                                            ::cuda::memory_order_relaxed) ==
-           device::failure_report::free;
+  static __device__ bool claim(std::uint64_t* flag) {
+    return word{*flag}.exchange(1, ::cuda::memory_order_relaxed) == 0;
   }
   static __device__ void finish_report(device::failure_report* report) {
     host_word{report->word}.store(device::failure_report::written, ::cuda::memory_order_release);
@@ -79,12 +77,16 @@ struct launch {
   int here;
   device::member members[device::max_ranks];
 };
+/// Every version of CUDA passes so many bytes.
+inline constexpr std::size_t most_launch_bytes = 4096;
 
 /// One collective of the ranks that a launch runs. Blocks wait for each other, so all must be
 /// resident: launched cooperatively.
 template <class T, ::cuda::thread_scope Scope, class Schedule, class Operation>
 __global__ void __launch_bounds__(block_threads, blocks_per_multiprocessor)
     run_collective(const __grid_constant__ launch<Schedule, Operation> call) {
+  static_assert(sizeof(call) <= most_launch_bytes,
+                "allfold: this schedule or operation is too large for a kernel's parameters");
   // As bytes: shared memory is never initialised.
   __shared__ alignas(device::block_memory) std::byte memory[sizeof(device::block_memory)];
   const int block = static_cast<int>(blockIdx.x);

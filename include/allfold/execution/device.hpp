@@ -67,7 +67,10 @@ class lane_run {
       const int piece = line_.piece_of(round, index);
       if (!line_.is_live(piece)) continue;
       const step& now = look_up(round, index);
-      if (now.idle()) continue;
+      if (now.idle()) {
+        threads_.sync();  // all have read it
+        continue;
+      }
       if (!await(now.waits, piece)) return false;
       if (!now.sources.empty()) carry_out(now, piece);
       publish(round, index);

@@ -34,18 +34,22 @@ struct alignas(128) lane_state {
   std::uint64_t progress;   ///< turns, over all collectives
   std::uint64_t completed;  ///< collectives
   std::uint64_t shots;      ///< collectives that went through slots
+  std::uint64_t reported;   ///< of rank 0's first lane: not 0 once a rank writes the group's report
   post posts[window];
 };
 
 /// Why a lane gave up.
-enum class failure_kind : std::uint32_t { none, timeout, mismatch, aborted };
+enum class failure_kind : std::uint32_t { none, timeout, mismatch };
 
-/// The first failure of a group, in memory that the host reads too. `word` goes from `free` to
-/// `claimed` to `written`.
+/// The first failure of a group, in memory that the host reads too. Whoever is the first to set
+/// `reported` fills it in, and then sets `word` to `written`. The host sets `stopped` to anything
+/// but 0 to make all kernels give up. Both words are only ever stored: over PCIe, a device's
+/// read-modify-write of the host's memory need not be atomic.
 struct failure_report {
-  static constexpr std::uint32_t free = 0, claimed = 1, written = 2;
+  static constexpr std::uint32_t free = 0, written = 1;
 
   std::uint32_t word;
+  std::uint32_t stopped;
   failure_kind kind;
   int rank;  ///< that gave up
   int lane;
@@ -57,7 +61,8 @@ struct failure_report {
 /// How threads reach memory that other ranks read and write at the same time, and the time:
 ///  - acquire, release, relaxed_load, relaxed_store: 64-bit words, at the scope that the ranks
 ///  need;
-///  - has_failed, claim, finish_report: the word of a failure_report, which the host shares;
+///  - claim: sets a word to 1; true for the first to do so;
+///  - has_failed, finish_report: a failure_report, which the host shares;
 ///  - now(): nanoseconds; pause(): called after a look that found nothing.
 template <class T>
 concept memory_access = requires(std::uint64_t* word, std::uint64_t value, failure_report* report) {
@@ -66,7 +71,7 @@ concept memory_access = requires(std::uint64_t* word, std::uint64_t value, failu
   T::release(word, value);
   T::relaxed_store(word, value);
   { T::has_failed(report) } -> std::same_as<bool>;
-  { T::claim(report) } -> std::same_as<bool>;
+  { T::claim(word) } -> std::same_as<bool>;
   T::finish_report(report);
   { T::now() } -> std::same_as<std::uint64_t>;
   T::pause();
@@ -156,7 +161,7 @@ class watch {
 
   /// Reports a failure unless there is one already; returns false.
   ALLFOLD_HOST_DEVICE bool fail(failure_kind kind, int peer, int step) const {
-    if (Access::claim(all_.failure)) {
+    if (Access::claim(&all_.states[0][0].reported)) {
       failure_report& it = *all_.failure;
       it.kind = kind;
       it.rank = here_.mine.rank;
