@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
+#include <span>
 #include <type_traits>
 
 namespace allfold {
@@ -43,6 +44,11 @@ class memory_span {
 /// Elements in a device's memory.
 template <class T>
 using device_span = memory_span<T, memory_space::device>;
+
+/// Elements as engines get them: std::span in host memory, device_span in a device's.
+template <class T, memory_space Space>
+using span_in =
+    std::conditional_t<Space == memory_space::host, std::span<T>, memory_span<T, Space>>;
 
 /// How the library reaches a range's elements: by std::data and std::size, in host memory unless
 /// `Range::space` says otherwise. Adapters specialise it for other containers; `Range` is without

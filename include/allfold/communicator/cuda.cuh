@@ -76,16 +76,16 @@ class communicator {
 
   /// Fails the whole team: ranks get a usage_error with this text, kernels give up.
   void abort(const std::string& why) {
+    control_.abort(why);  // first, so that nobody hears of stopped kernels before the cause
     stop_kernels();
-    control_.abort(why);
   }
 
   /// Fails the whole team because this rank leaves with an exception.
   void leave_with(const std::exception_ptr& thrown) {
-    stop_kernels();
     control_.shared()->fail(
         threads::failure_kind::lost, rank(),
         "rank " + std::to_string(rank()) + " threw" + threads::communicator::text_of(thrown));
+    stop_kernels();
   }
 
   /// The ranks' threads, for what the host does.
@@ -271,8 +271,8 @@ class communicator {
       for_others([&](team_member& other) { own.done.hold_back(other.current_stream); });
       own.launched.store(number + 1, std::memory_order_release);
     } catch (const std::exception& thrown) {
-      stop_kernels();
       control_.abort(describe(said, number) + " could not be launched: " + thrown.what());
+      stop_kernels();
       throw;
     }
   }

@@ -76,6 +76,7 @@ class device_buffer {
                         " values do not fit a device_buffer of " + std::to_string(size_)};
     check(cudaMemcpy(data_, values.data(), size_ * sizeof(T), cudaMemcpyHostToDevice),
           "cudaMemcpy");
+    check(cudaStreamSynchronize(nullptr), "cudaStreamSynchronize");  // it may return on the way
   }
   /// The elements, once all work that was given to the device before is done.
   std::vector<T> to_host() const {

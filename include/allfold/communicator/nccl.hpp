@@ -44,12 +44,16 @@ class communicator {
         size_{control_->size()},
         gpu_{gpu},
         options_{options} {
-    // The ranks' threads agree on rank 0's identifier.
-    ncclUniqueId id{};
-    if (rank_ == 0) check(ncclGetUniqueId(&id), "ncclGetUniqueId");
-    std::vector<ncclUniqueId> all(static_cast<std::size_t>(size_));
-    all_gather(*control_, std::span{&id, 1}, all, where);
-    begin(all[0]);
+    // The ranks' threads agree on rank 0's identifier. It is given a name, because nvcc 13.0 breaks
+    // down on a std::vector of NCCL's nameless struct.
+    struct identifier {
+      ncclUniqueId it;
+    };
+    identifier own{};
+    if (rank_ == 0) check(ncclGetUniqueId(&own.it), "ncclGetUniqueId");
+    std::vector<identifier> all(static_cast<std::size_t>(size_));
+    all_gather(*control_, std::span{&own, 1}, all, where);
+    begin(all[0].it);
   }
   /// Ranks anywhere: every rank gives the same identifier, which one of them has from
   /// ncclGetUniqueId and has sent to the others, and its own rank.

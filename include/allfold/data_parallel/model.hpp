@@ -72,11 +72,6 @@ template <trainable_model Model>
 inline constexpr memory_space model_space =
     range_access<std::remove_reference_t<detail::parameter_range<Model>>>::space;
 
-/// Elements as engines get them: std::span in host memory, device_span in a device's.
-template <class T, memory_space Space>
-using span_in =
-    std::conditional_t<Space == memory_space::host, std::span<T>, memory_span<T, Space>>;
-
 namespace detail {
 
 /// A range of contiguous ranges as a list of spans.

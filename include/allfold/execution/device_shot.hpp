@@ -110,7 +110,7 @@ class lane_shot {
     const typename unit::bits mine = load(first);
     ALLFOLD_UNROLL
     for (std::size_t i = 0; i < unit::words; ++i) push(number * words + i, mine.each[i]);
-    accumulator<T> folded[unit::elements];
+    accumulator<T> folded[unit::elements]{};
     for (int peer = 0; peer < all_.size; ++peer) {
       typename unit::bits its = mine;
       if (peer != rank() && !receive(peer, number * words, its)) return false;
