@@ -81,13 +81,10 @@ struct thread_access {
   }
   static bool has_failed(device::failure_report* report) {
     return std::atomic_ref{report->word}.load(std::memory_order_acquire) !=
-           device::failure_report::free;
+               device::failure_report::free ||
+           std::atomic_ref{report->stopped}.load(std::memory_order_acquire) != 0;
   }
-  static bool claim(device::failure_report* report) {
-    std::uint32_t expected = device::failure_report::free;
-    return std::atomic_ref{report->word}.compare_exchange_strong(expected,
-                                                                 device::failure_report::claimed);
-  }
+  static bool claim(std::uint64_t* flag) { return std::atomic_ref{*flag}.exchange(1) == 0; }
   static void finish_report(device::failure_report* report) {
     std::atomic_ref{report->word}.store(device::failure_report::written, std::memory_order_release);
   }
@@ -110,8 +107,7 @@ class blocks {
  public:
   static constexpr allfold::memory_space space = allfold::memory_space::host;
   static constexpr std::size_t small_bytes = 496;
-  template <class Schedule>
-  static constexpr std::size_t piece_bytes = 768;
+  static constexpr std::size_t piece_bytes(int, int) { return 768; }
 
   blocks(allfold::threads::communicator& control, grid shape,
          std::chrono::nanoseconds patience = std::chrono::minutes{2})
@@ -152,8 +148,12 @@ class blocks {
     device::task<Schedule, Operation> work{
         plan,    operation, parts, {}, device::slice_granule<T>, said.fingerprint() ^ difference_,
         calls_++};
-    for (int i = 0; parts.counts() != nullptr && i < size(); ++i)
-      work.counts[i] = parts.counts()[i];
+    if (parts.counts() != nullptr) {
+      std::copy_n(parts.counts(), size(), work.counts);
+      // A device can't read where the caller has them.
+      static constexpr std::size_t out_of_reach[device::max_ranks] = {~std::size_t{0}};
+      work.parts = parts.with_counts_at(out_of_reach);
+    }
     scratch_.resize(memory.scratch_bytes / sizeof(line) + 1);
     const device::member mine{rank(), static_cast<std::byte*>(const_cast<void*>(memory.input)),
                               static_cast<std::byte*>(memory.output),
@@ -174,12 +174,19 @@ class blocks {
     std::copy(all.begin(), all.end(), everyone);
   }
 
-  /// The group's failure, once it is written out: another rank may still be about to.
+  /// The group's failure, once it is written out: another rank may still be about to. Nothing but
+  /// `stopped` if nobody has failed, and the kernels were told to stop.
   device::failure_report reported() const {
-    const std::atomic_ref word{all_.failure->word};
-    while (word.load(std::memory_order_acquire) != device::failure_report::written)
+    device::failure_report& it = *all_.failure;
+    const std::atomic_ref word{it.word}, stopped{it.stopped};
+    while (word.load(std::memory_order_acquire) != device::failure_report::written) {
+      if (stopped.load(std::memory_order_relaxed) != 0)
+        return {device::failure_report::free, stopped.load(), {}, -1, -1, -1, -1, 0};
       std::this_thread::yield();
-    return *all_.failure;
+    }
+    // Its words may still be looked at by others.
+    return {
+        device::failure_report::written, 0, it.kind, it.rank, it.lane, it.peer, it.step, it.call};
   }
 
   template <class T, class Schedule, class Operation>

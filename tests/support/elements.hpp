@@ -49,24 +49,24 @@ template <class Component, std::size_t N, std::size_t Alignment = alignof(Compon
 struct alignas(Alignment) pack {
   Component part[N];
 
-  friend bool operator<(const pack& a, const pack& b) {
+  ALLFOLD_HOST_DEVICE friend bool operator<(const pack& a, const pack& b) {
     for (std::size_t i = 0; i < N; ++i)
       if (a.part[i] < b.part[i] || b.part[i] < a.part[i]) return a.part[i] < b.part[i];
     return false;
   }
-  friend pack operator+(const pack& a, const pack& b) {
+  ALLFOLD_HOST_DEVICE friend pack operator+(const pack& a, const pack& b) {
     return each([&](std::size_t i) { return a.part[i] + b.part[i]; });
   }
-  friend pack operator*(const pack& a, const pack& b) {
+  ALLFOLD_HOST_DEVICE friend pack operator*(const pack& a, const pack& b) {
     return each([&](std::size_t i) { return a.part[i] * b.part[i]; });
   }
-  friend pack operator/(const pack& a, int divisor) {
+  ALLFOLD_HOST_DEVICE friend pack operator/(const pack& a, int divisor) {
     return each([&](std::size_t i) { return a.part[i] / static_cast<Component>(divisor); });
   }
 
  private:
   template <class Value>
-  static pack each(Value value) {
+  ALLFOLD_HOST_DEVICE static pack each(Value value) {
     pack made{};
     for (std::size_t i = 0; i < N; ++i) made.part[i] = static_cast<Component>(value(i));
     return made;
@@ -217,6 +217,7 @@ struct element_kind {
   std::size_t alignment;
   std::size_t value_bytes;  ///< the bytes of an element that are not padding come first
   void (*fill)(std::byte* elements, std::size_t count, random_bits& random, range from);
+  bool (*alike)(const std::byte* a, const std::byte* b);
 };
 
 template <class T>
@@ -227,18 +228,52 @@ void fill_random(std::byte* elements, std::size_t count, random_bits& random, ra
   }
 }
 
+/// Whether elements of different bits are the same nevertheless. On the host, nothing but the bits
+/// counts. A device's NaN has other bits than the host's: there one NaN is like another.
+template <class T>
+bool alike(const std::byte* a, const std::byte* b) {
+#ifdef ALLFOLD_TEST_ON_CUDA
+  const auto is_nan = []<class Value>(const Value& value) {
+    if constexpr (std::floating_point<Value> || allfold::half_precision<Value>)
+      return std::isnan(static_cast<float>(value));
+    else
+      return false;
+  };
+  T first, second;
+  std::memcpy(&first, a, sizeof(T));
+  std::memcpy(&second, b, sizeof(T));
+  if constexpr (requires { first.part; }) {
+    for (std::size_t i = 0; i < std::size(first.part); ++i)
+      if (std::memcmp(&first.part[i], &second.part[i], sizeof first.part[i]) != 0 &&
+          !(is_nan(first.part[i]) && is_nan(second.part[i])))
+        return false;
+    return true;
+  }
+  return is_nan(first) && is_nan(second);
+#else
+  static_cast<void>(a);
+  static_cast<void>(b);
+  return false;
+#endif
+}
+
 template <class T>
 inline constexpr element_kind kind_of_element{
-    allfold::type_name<T>(), sizeof(T), alignof(T),
+    allfold::type_name<T>(),
+    sizeof(T),
+    alignof(T),
     std::same_as<T, long double>&& std::numeric_limits<long double>::digits == 64 ? 10 : sizeof(T),
-    &fill_random<T>};
+    &fill_random<T>,
+    &alike<T>};
 
 /// The first of `count` elements whose values differ, bit for bit, or `count`.
 inline std::size_t first_difference(const element_kind& kind, const std::byte* a,
                                     const std::byte* b, std::size_t count) {
   if (count == 0 || std::memcmp(a, b, count * kind.size) == 0) return count;
   for (std::size_t i = 0; i < count; ++i)
-    if (std::memcmp(a + i * kind.size, b + i * kind.size, kind.value_bytes) != 0) return i;
+    if (std::memcmp(a + i * kind.size, b + i * kind.size, kind.value_bytes) != 0 &&
+        !kind.alike(a + i * kind.size, b + i * kind.size))
+      return i;
   return count;
 }
 

@@ -38,35 +38,35 @@ bytes folded_bytes(const fold_plan& plan, int rank, const std::vector<const std:
 }
 
 template <class T>
-std::span<T> elements(std::byte* data, std::size_t count) {
+operand<T> elements(std::byte* data, std::size_t count) {
   return {reinterpret_cast<T*>(data), count};
 }
 
 template <class Algorithm, class T, class Operation>
 void call_all_reduce(world& ranks, const arguments& with) {
-  const std::span<T> input = elements<T>(with.input, with.input_count);
+  const operand<T> input = elements<T>(with.input, with.input_count);
   if (with.in_place)
     allfold::all_reduce<Algorithm>(ranks, input, Operation{});
   else
-    allfold::all_reduce<Algorithm>(ranks, std::span<const T>{input},
+    allfold::all_reduce<Algorithm>(ranks, operand<const T>{input},
                                    elements<T>(with.output, with.output_count), Operation{});
 }
 template <class Algorithm, class T, class Operation>
 void call_reduce(world& ranks, const arguments& with) {
-  const std::span<T> input = elements<T>(with.input, with.input_count);
+  const operand<T> input = elements<T>(with.input, with.input_count);
   if (with.in_place)
     allfold::reduce<Algorithm>(ranks, input, with.root, Operation{});
   else
-    allfold::reduce<Algorithm>(ranks, std::span<const T>{input},
+    allfold::reduce<Algorithm>(ranks, operand<const T>{input},
                                elements<T>(with.output, with.output_count), with.root, Operation{});
 }
 template <class Algorithm, class T, class Operation>
 void call_reduce_scatter(world& ranks, const arguments& with) {
-  const std::span<T> input = elements<T>(with.input, with.input_count);
+  const operand<T> input = elements<T>(with.input, with.input_count);
   if (with.in_place)
     allfold::reduce_scatter<Algorithm>(ranks, input, Operation{});
   else
-    allfold::reduce_scatter<Algorithm>(ranks, std::span<const T>{input},
+    allfold::reduce_scatter<Algorithm>(ranks, operand<const T>{input},
                                        elements<T>(with.output, with.output_count), Operation{});
 }
 

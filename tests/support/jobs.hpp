@@ -1,9 +1,10 @@
-// Runs collectives on ranks that are threads and compares every byte of their memory with what it
-// must be.
+// Runs collectives on the ranks of a test::world and compares every byte of their memory with what
+// it must be.
 #pragma once
 
 #include <algorithm>
 #include <exception>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -84,8 +85,16 @@ class guarded {
         size_{content.size()},
         memory_(front_ + size_ + (tail ? 3 * kind.size : 0), guard) {
     std::copy(content.begin(), content.end(), memory_.begin() + static_cast<long>(front_));
+    place_.emplace(memory_);
   }
-  std::byte* data() { return memory_.data() + front_; }
+  guarded(const guarded&) = delete;
+  guarded& operator=(const guarded&) = delete;
+
+  /// Where the collective works.
+  std::byte* data() { return place_->data() + front_; }
+  /// What the collective has left; on devices, once it has been fetched.
+  const std::byte* found() const { return memory_.data() + front_; }
+  void fetch(world& ranks) { place_->fetch(ranks); }
   bool intact() const {
     const auto is_guard = [](std::byte it) { return it == guard; };
     return std::all_of(memory_.begin(), memory_.begin() + static_cast<long>(front_), is_guard) &&
@@ -99,6 +108,7 @@ class guarded {
   std::size_t front_;
   std::size_t size_;
   bytes memory_;
+  std::optional<workplace> place_;
 };
 
 inline std::string in_hex(const std::byte* value, std::size_t size) {
@@ -111,17 +121,17 @@ inline std::string in_hex(const std::byte* value, std::size_t size) {
   return text;
 }
 
-inline void compare(const job& it, int rank, const char* buffer, guarded& found,
+inline void compare(const job& it, int rank, const char* buffer, const guarded& memory,
                     const bytes& expected, failures& list) {
   const auto where = [&] { return it.name() + ", rank " + std::to_string(rank) + ", " + buffer; };
   const element_kind& kind = *it.kind;
   const std::size_t count = expected.size() / kind.size;
-  const std::size_t first = first_difference(kind, found.data(), expected.data(), count);
+  const std::size_t first = first_difference(kind, memory.found(), expected.data(), count);
   if (first != count)
     list.add(where() + ": element " + std::to_string(first) + " is " +
-             in_hex(found.data() + first * kind.size, kind.value_bytes) + " instead of " +
+             in_hex(memory.found() + first * kind.size, kind.value_bytes) + " instead of " +
              in_hex(expected.data() + first * kind.size, kind.value_bytes));
-  if (!found.intact()) list.add(where() + ": memory beside it was written");
+  if (!memory.intact()) list.add(where() + ": memory beside it was written");
 }
 
 }  // namespace detail
@@ -135,6 +145,8 @@ inline void carry_out(world& ranks, const job& it, std::size_t number, failures&
   detail::guarded output{kind, mine.output, (2 * rank + number / 5) % 5, number % 3 == 0};
   it.call(ranks, {input.data(), mine.input.size() / kind.size, output.data(),
                   mine.output.size() / kind.size, it.counts, it.root, it.in_place});
+  input.fetch(ranks);
+  output.fetch(ranks);
   const auto after = [](const bytes& changed, const bytes& before) -> const bytes& {
     return changed.empty() ? before : changed;
   };

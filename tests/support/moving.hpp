@@ -29,7 +29,7 @@ struct spans {
       : input{reinterpret_cast<T*>(with.input), with.input_count},
         output{reinterpret_cast<T*>(with.output), with.output_count} {}
   /// A rank's own part of a buffer that holds all ranks' elements.
-  std::span<T> own(std::span<T> all, world& ranks, const arguments& with) const {
+  operand<T> own(operand<T> all, world& ranks, const arguments& with) const {
     const auto rank = static_cast<std::size_t>(ranks.rank());
     if (with.counts.empty()) {
       const std::size_t share = all.size() / static_cast<std::size_t>(ranks.size());
@@ -39,7 +39,7 @@ struct spans {
     return all.subspan(std::accumulate(before.begin(), before.end(), std::size_t{0}),
                        with.counts[rank]);
   }
-  std::span<T> input, output;
+  operand<T> input, output;
 };
 
 template <class Algorithm, class T>
@@ -48,15 +48,15 @@ void call_broadcast(world& ranks, const arguments& with) {
   if (with.in_place)
     allfold::broadcast<Algorithm>(ranks, it.input, with.root);
   else
-    allfold::broadcast<Algorithm>(ranks, std::span<const T>{it.input}, it.output, with.root);
+    allfold::broadcast<Algorithm>(ranks, operand<const T>{it.input}, it.output, with.root);
 }
 
 /// In place, `output` holds the rank's own elements already.
 template <class Algorithm, class T>
 void call_all_gather(world& ranks, const arguments& with) {
   const spans<T> it{with};
-  const std::span<const T> input =
-      with.in_place ? it.own(it.output, ranks, with) : std::span<T>{it.input};
+  const operand<const T> input =
+      with.in_place ? it.own(it.output, ranks, with) : operand<T>{it.input};
   if (!with.counts.empty())
     allfold::all_gather<Algorithm>(ranks, input, it.output, with.counts);
   else if (with.in_place)
@@ -70,8 +70,8 @@ template <class Algorithm, class T>
 void call_scatter(world& ranks, const arguments& with) {
   const spans<T> it{with};
   const bool stays = with.in_place && ranks.rank() == with.root;
-  const std::span<T> output = stays ? it.own(it.input, ranks, with) : it.output;
-  const std::span<const T> input = it.input;
+  const operand<T> output = stays ? it.own(it.input, ranks, with) : it.output;
+  const operand<const T> input = it.input;
   if (with.counts.empty())
     allfold::scatter<Algorithm>(ranks, input, output, with.root);
   else
@@ -83,7 +83,7 @@ template <class Algorithm, class T>
 void call_gather(world& ranks, const arguments& with) {
   const spans<T> it{with};
   const bool stays = with.in_place && ranks.rank() == with.root;
-  const std::span<const T> input = stays ? it.own(it.output, ranks, with) : it.input;
+  const operand<const T> input = stays ? it.own(it.output, ranks, with) : it.input;
   if (with.counts.empty())
     allfold::gather<Algorithm>(ranks, input, it.output, with.root);
   else
@@ -96,7 +96,7 @@ void call_all_to_all(world& ranks, const arguments& with) {
   if (with.in_place)
     allfold::all_to_all<Algorithm>(ranks, it.input);
   else
-    allfold::all_to_all<Algorithm>(ranks, std::span<const T>{it.input}, it.output);
+    allfold::all_to_all<Algorithm>(ranks, operand<const T>{it.input}, it.output);
 }
 
 inline job begun(const moving& what, int ranks, std::size_t count, bool in_place) {

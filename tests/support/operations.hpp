@@ -13,7 +13,7 @@ namespace test {
 /// commutes nor associates.
 struct twice_and {
   template <class T>
-  T operator()(const T& a, const T& b) const {
+  ALLFOLD_HOST_DEVICE T operator()(const T& a, const T& b) const {
     return allfold::sum{}(allfold::sum{}(a, a), b);
   }
 };
@@ -25,11 +25,11 @@ using last_wins = std::remove_const_t<decltype(last)>;
 /// A user's operation that ends with something of its own: the sum, doubled.
 struct sum_doubled {
   template <class T>
-  T operator()(const T& a, const T& b) const {
+  ALLFOLD_HOST_DEVICE T operator()(const T& a, const T& b) const {
     return allfold::sum{}(a, b);
   }
   template <class T>
-  T finish(const T& total, int) const {
+  ALLFOLD_HOST_DEVICE T finish(const T& total, int) const {
     return allfold::sum{}(total, total);
   }
 };
@@ -39,7 +39,7 @@ struct ends {
   std::uint32_t first, last;
 };
 struct join_ends {
-  ends operator()(ends a, ends b) const { return {a.first, b.last}; }
+  ALLFOLD_HOST_DEVICE ends operator()(ends a, ends b) const { return {a.first, b.last}; }
 };
 
 /// 2 × 2 matrices modulo 2^32, and their product: associates, but does not commute.
@@ -47,7 +47,7 @@ struct matrix {
   std::uint32_t at[2][2];
 };
 struct multiply_matrices {
-  matrix operator()(const matrix& a, const matrix& b) const {
+  ALLFOLD_HOST_DEVICE matrix operator()(const matrix& a, const matrix& b) const {
     matrix made{};
     for (int row = 0; row < 2; ++row)
       for (int column = 0; column < 2; ++column)

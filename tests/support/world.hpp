@@ -1,7 +1,12 @@
-// On which ranks the jobs are carried out: threads, unless a test executable asks for others.
+// On which ranks the jobs are carried out: threads, unless a test executable asks for others; what
+// their collectives take for operands, and where those lie.
 #pragma once
 
-#ifdef ALLFOLD_TEST_ON_BLOCKS
+#include "support/elements.hpp"
+
+#if defined(ALLFOLD_TEST_ON_CUDA)
+#include "support/cuda.cuh"
+#elif defined(ALLFOLD_TEST_ON_BLOCKS)
 #include "support/blocks.hpp"
 #else
 #include <allfold/launch/spawn.hpp>
@@ -14,6 +19,30 @@ template <class Body>
 void run_world(int ranks, Body body) {
   allfold::spawn(ranks, body, {.timeout = std::chrono::minutes{2}});
 }
+
+}  // namespace test
+#endif
+
+#ifndef ALLFOLD_TEST_ON_CUDA
+#include <span>
+
+namespace test {
+
+/// Elements as collectives take them.
+template <class T>
+using operand = std::span<T>;
+
+/// Where ranks work on some bytes: right there.
+class workplace {
+ public:
+  explicit workplace(bytes& image) : image_{image} {}
+  std::byte* data() { return image_.data(); }
+  /// Brings the bytes back, once what the rank has called is complete.
+  void fetch(world&) {}
+
+ private:
+  bytes& image_;
+};
 
 }  // namespace test
 #endif

@@ -1,0 +1,2 @@
+// The same source, for nvcc.
+#include "train.cpp"
