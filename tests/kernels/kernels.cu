@@ -20,8 +20,7 @@ struct add_up {
 
 template <class T, class Schedule, class Operation = af::sum, auto Scope = af::cuda::gpu_scope>
 const void* kernel() {
-  return reinterpret_cast<const void*>(
-      &af::cuda::run_collective<T, Scope, Schedule, Operation>);
+  return reinterpret_cast<const void*>(&af::cuda::run_collective<T, Scope, Schedule, Operation>);
 }
 
 }  // namespace
