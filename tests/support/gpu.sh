@@ -69,8 +69,8 @@ TEXT
   settings+=("-D${package}_DIR=$build/packages")
 }
 
-# Sets `settings` to what CMake is told, to build in the folder `build`; `missing` to what is neither
-# installed nor in carried/; `data` to where the data set is, if it is anywhere.
+# Sets `settings` to what CMake is told, to build in the folder `build`; `missing` to what is
+# neither installed nor in carried/; `data` to where the data set is, if it is anywhere.
 prepare() {
   settings=(-DCMAKE_BUILD_TYPE=Release -DALLFOLD_CUDA=ON)
   mkdir -p "$build"

@@ -285,9 +285,14 @@ class communicator {
   /// Throws what a kernel has reported, or why the kernels were stopped.
   void throw_if_failed() {
     device::failure_report& it = *shared_->report();
-    if (std::atomic_ref{it.word}.load(std::memory_order_acquire) == device::failure_report::free) {
-      if (std::atomic_ref{it.stopped}.load(std::memory_order_relaxed) == 0) [[likely]]
-        return;
+    const bool reported =
+        std::atomic_ref{it.word}.load(std::memory_order_acquire) != device::failure_report::free;
+    if (!reported && std::atomic_ref{it.stopped}.load(std::memory_order_relaxed) == 0) [[likely]]
+      return;
+    // Whoever is told frees operands next, which a kernel that is late may still use.
+    for (int peer = 0; peer < size(); ++peer)
+      cudaStreamSynchronize(shared_->of(peer).current_stream);
+    if (!reported) {
       control_.shared()->fail(threads::failure_kind::misuse, -1, "the kernels were stopped");
       control_.shared()->throw_failure(rank(), "collective #" + std::to_string(control_.number()));
     }

@@ -159,7 +159,9 @@ class watch {
                  step);
   }
 
-  /// Reports a failure unless there is one already; returns false.
+  /// Reports a failure unless there is one already; returns false, and not before the host can read
+  /// of it: or else this kernel's end would look like success. Only so long, for another process
+  /// that was about to report may have died.
   ALLFOLD_HOST_DEVICE bool fail(failure_kind kind, int peer, int step) const {
     if (Access::claim(&all_.states[0][0].reported)) {
       failure_report& it = *all_.failure;
@@ -170,7 +172,11 @@ class watch {
       it.step = step;
       it.call = call_;
       Access::finish_report(all_.failure);
+      return false;
     }
+    constexpr int longest = 1 << 20;
+    for (int looks = 0; looks < longest && !Access::has_failed(all_.failure); ++looks)
+      Access::pause();
     return false;
   }
 
