@@ -71,8 +71,14 @@ graph capture(communicator<Scope>& world, Body&& body,
               "cudaStreamBeginCapture");
       },
       where, communicator<Scope>::meeting::parts);
-  body();
   cudaGraph_t recorded = nullptr;
+  try {
+    body();
+  } catch (...) {  // the streams are not to stay in a recording
+    if (first && cudaStreamEndCapture(world.stream(), &recorded) == cudaSuccess)
+      cudaGraphDestroy(recorded);
+    throw;
+  }
   world.in_one_stream(
       [&](cudaStream_t stream) {
         check(cudaStreamEndCapture(stream, &recorded), "cudaStreamEndCapture");
