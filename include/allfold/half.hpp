@@ -49,6 +49,9 @@ struct half {
 
   half() = default;
   ALLFOLD_HOST_DEVICE constexpr explicit half(float value) {
+#if defined(__CUDA_ARCH__)
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+#else
     const auto wide = detail::same_bits<std::uint32_t>(value);
     const std::uint32_t sign = (wide >> 16) & 0x8000u;
     const std::uint32_t size = wide & 0x7fffffffu;
@@ -60,8 +63,14 @@ struct half {
     const std::uint32_t special = size > 0x7f800000u ? 0x7e00u : 0x7c00u;
     const std::uint32_t finite = size < 0x38800000u ? subnormal : normal;
     bits = static_cast<std::uint16_t>(sign | (size >= 0x477ff000u ? special : finite));
+#endif
   }
   ALLFOLD_HOST_DEVICE constexpr explicit operator float() const {
+#if defined(__CUDA_ARCH__)
+    float value = 0;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+    return value;
+#else
     const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x8000u) << 16;
     const std::uint32_t rest = static_cast<std::uint32_t>(bits & 0x7fffu) << 13;
     const std::uint32_t normal = rest + 0x38000000u;
@@ -72,6 +81,7 @@ struct half {
                                : rest >= 0x00800000u ? normal
                                                      : detail::same_bits<std::uint32_t>(subnormal);
     return detail::same_bits<float>(sign | size);
+#endif
   }
   friend constexpr bool operator==(half a, half b) {
     return static_cast<float>(a) == static_cast<float>(b);

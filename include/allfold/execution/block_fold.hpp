@@ -94,18 +94,18 @@ class block_fold {
   /// they are are not written: other ranks may be reading them.
   ALLFOLD_HOST_DEVICE void operator()(std::size_t count, int index, int threads) const {
     if (stays()) return;
-    std::size_t head = count, packets = 0;
+    std::size_t head = count, tail = count;  // packets lie between them
     if constexpr (fits_packets<T>) {
       const std::size_t off = address(0) % sizeof(packet);
       if (alike() && off % sizeof(T) == 0) {
         const std::size_t until_aligned = (sizeof(packet) - off) % sizeof(packet) / sizeof(T);
         head = until_aligned < count ? until_aligned : count;
-        packets = (count - head) / per_packet;
-        fold_packets(head * sizeof(T), head * sizeof(T) + packets * sizeof(packet), index, threads);
+        tail = count - (count - head) % per_packet;
       }
     }
     fold_singly(0, head, index, threads);
-    fold_singly(head + packets * per_packet, count, index, threads);
+    if constexpr (fits_packets<T>) fold_packets(head * sizeof(T), tail * sizeof(T), index, threads);
+    fold_singly(tail, count, index, threads);
   }
 
  private:

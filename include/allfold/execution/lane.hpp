@@ -175,6 +175,7 @@ class watch {
       return false;
     }
     constexpr int longest = 1 << 20;
+    ALLFOLD_ROLLED
     for (int looks = 0; looks < longest && !Access::has_failed(all_.failure); ++looks)
       Access::pause();
     return false;
