@@ -179,7 +179,9 @@ class participant {
     thrust::device_vector<double> number(1, mine);
     allfold::all_reduce(world_, number);
     on_.finish();
-    return number[0];
+    double sum = 0;
+    thrust::copy(number.begin(), number.end(), &sum);
+    return sum;
   }
 
   world& world_;

@@ -1,8 +1,6 @@
 // Ranks that work on GPUs, each a thread of this process: on several GPUs, or several on one.
 #pragma once
 
-#include <allfold/collective/all_gather.hpp>
-#include <allfold/collective/barrier.hpp>
 #include <allfold/communicator/cuda_launch.cuh>
 #include <allfold/communicator/cuda_team.cuh>
 #include <allfold/communicator/threads.hpp>
@@ -36,14 +34,14 @@ class communicator {
                std::source_location where = std::source_location::current())
       : control_{std::move(control)}, gpu_{gpu} {
     const device_scope current{checked(gpu, where)};
-    const std::vector<int> gpus = gather(gpu, where);
+    const std::vector<int> gpus = control_.gather(gpu, where);
     lanes_ = most_lanes(gpus, where);
     std::shared_ptr<team> made;
     if (rank() == 0) made = std::make_shared<team>(size());
-    shared_ = *gather(&made, where)[0];
+    shared_ = *control_.gather(&made, where)[0];
     shared_->seat(rank()).emplace(size(), lanes_, gpu);
     reach(gpus, where);
-    allfold::barrier(control_, where);  // all seats are taken, and nobody's `made` goes before
+    control_.meet(where);  // all seats are taken, and nobody's `made` goes before
     describe_group();
   }
   communicator(communicator&&) = default;
@@ -101,7 +99,7 @@ class communicator {
   void in_one_stream(Work work, std::source_location where = std::source_location::current(),
                      meeting how = meeting::joins_and_parts) {
     throw_if_failed();
-    allfold::barrier(control_, where);
+    control_.meet(where);
     if (rank() == 0) {
       const cudaStream_t own = stream();
       const auto for_others = [&](auto visit) {
@@ -122,7 +120,7 @@ class communicator {
             [&](team_member& other) { shared_->of(0).done.hold_back(other.current_stream); });
       }
     }
-    allfold::barrier(control_, where);
+    control_.meet(where);
   }
 
   /// Divides the ranks into teams as threads::communicator::split does; everyone stays on its GPU.
@@ -134,7 +132,7 @@ class communicator {
   /// Every rank's number, by rank.
   std::vector<std::uint64_t> gather_numbers(
       std::uint64_t mine, std::source_location where = std::source_location::current()) {
-    return gather(mine, where);
+    return control_.gather(mine, where);
   }
 
   /// Multiplies elements on this rank's GPU, in the rank's stream.
@@ -155,7 +153,7 @@ class communicator {
     team_member& own = shared_->of(rank());
     own.brought = {rank(), static_cast<std::byte*>(const_cast<void*>(memory.input)),
                    static_cast<std::byte*>(memory.output), scratch(memory.scratch_bytes)};
-    meet(said);
+    control_.meet(said);
     if (shared_->leader_of(rank()) == rank())
       launch_for_all<T>(plan, parts, operation, said, number);
     else
@@ -218,13 +216,6 @@ class communicator {
     all_.patience = static_cast<std::uint64_t>(
         std::chrono::nanoseconds{control_.shared()->options().timeout}.count());
   }
-  template <class T>
-  std::vector<T> gather(const T& mine, std::source_location where) {
-    std::vector<T> all(static_cast<std::size_t>(size()));
-    all_gather(control_, std::span{&mine, 1}, all, where);
-    return all;
-  }
-
   // ---- for each collective ----
 
   /// Memory for the largest call so far. The former are kept: kernels that have been launched, or
@@ -234,10 +225,6 @@ class communicator {
     if (scratch_.empty() || bytes > scratch_.back().size())
       scratch_.emplace_back(std::max(bytes, scratch_.empty() ? 0 : 2 * scratch_.back().size()));
     return scratch_.back().data();
-  }
-  /// Returns when all ranks have called the same.
-  void meet(const call& said) {
-    control_.template run<char>(direct::barrier{}, {}, partition{}, sum{}, said);
   }
   void await_launch(std::uint64_t number, const call& said) {
     const std::atomic<std::uint64_t>& launched = shared_->of(shared_->leader_of(rank())).launched;

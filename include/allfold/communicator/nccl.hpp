@@ -4,12 +4,12 @@
 
 #include <nccl.h>
 
-#include <allfold/collective/all_gather.hpp>
-#include <allfold/collective/native.hpp>
 #include <allfold/communicator/cuda_runtime.cuh>
+#include <allfold/communicator/engine.hpp>
 #include <allfold/communicator/nccl_bytes.hpp>
 #include <allfold/communicator/nccl_types.hpp>
 #include <allfold/communicator/threads.hpp>
+#include <allfold/schedule/native.hpp>
 #include <optional>
 
 namespace allfold::nccl {
@@ -51,9 +51,7 @@ class communicator {
     };
     identifier own{};
     if (rank_ == 0) check(ncclGetUniqueId(&own.it), "ncclGetUniqueId");
-    std::vector<identifier> all(static_cast<std::size_t>(size_));
-    all_gather(*control_, std::span{&own, 1}, all, where);
-    begin(all[0].it);
+    begin(control_->gather(own, where)[0].it);
   }
   /// Ranks anywhere: every rank gives the same identifier, which one of them has from
   /// ncclGetUniqueId and has sent to the others, and its own rank.
@@ -151,7 +149,17 @@ class communicator {
     std::vector<std::uint64_t> values(all.size());
     values[static_cast<std::size_t>(rank_)] = mine;
     all.copy_from(values);
-    all_gather<allfold::native>(*this, all, where);
+    using plan = allfold::native::all_gather;
+    native(
+        engine_call<plan::kind, std::uint64_t>{
+            .input = all.data() + rank_,
+            .output = all.data(),
+            .count = 1,
+            .counts = {},
+            .root = 0,
+            .in_place = false,
+            .said = {.kind = &kind_of_call<plan, std::uint64_t, sum>, .count = 1, .where = where}},
+        sum{});
     synchronize();
     return all.to_host();
   }
@@ -169,8 +177,7 @@ class communicator {
   void native(const engine_call<What, T>& it, const Operation& operation) {
     require_working();
     last_ = it.said;
-    if (control_)  // all ranks' threads meet, and find out if they disagree
-      control_->template run<char>(direct::barrier{}, {}, partition{}, sum{}, it.said);
+    if (control_) control_->meet(it.said);
     const cuda::device_scope current{gpu_};
     if constexpr (folds(What))
       fold(it, operation);

@@ -58,6 +58,25 @@ class communicator {
     }
   }
 
+  /// Every rank's `mine`, by rank. Every rank calls it. T is trivially copyable.
+  template <class T>
+  std::vector<T> gather(const T& mine,
+                        std::source_location where = std::source_location::current()) {
+    std::vector<T> all(static_cast<std::size_t>(size()));
+    const call said{.kind = &kind_of_call<direct::all_gather, T, sum>, .count = 1, .where = where};
+    run<T>(direct::all_gather{}, {&mine, all.data()}, partition{all.size(), size(), 1, 1}, sum{},
+           said);
+    return all;
+  }
+  /// Returns when all ranks have called it, and all have said the same; else throws as the
+  /// collective would that they speak of.
+  void meet(const call& said) {
+    run<char>(direct::barrier{}, {}, partition{0, 1, 1, 1}, sum{}, said);
+  }
+  void meet(std::source_location where = std::source_location::current()) {
+    meet({.kind = &kind_of_call<direct::barrier, char, sum>, .where = where});
+  }
+
   /// The largest message in bytes that may be sent through slots.
   static constexpr std::size_t small_bytes = slot_bytes;
 
@@ -72,8 +91,7 @@ class communicator {
       const std::shared_ptr<team>* made;
     };
     wish mine{color, key, rank(), nullptr};
-    std::vector<wish> all(static_cast<std::size_t>(size()));
-    exchange(mine, all, where);
+    std::vector<wish> all = gather(mine, where);
     std::erase_if(all, [&](const wish& each) { return each.color != color; });
     std::sort(all.begin(), all.end(), [](const wish& a, const wish& b) {
       return a.key != b.key ? a.key < b.key : a.rank < b.rank;
@@ -87,10 +105,9 @@ class communicator {
     if (leader == rank())
       made = std::make_shared<team>(static_cast<int>(all.size()), shared()->options());
     mine.made = &made;
-    all.resize(static_cast<std::size_t>(size()));
-    exchange(mine, all, where);
+    all = gather(mine, where);
     const std::shared_ptr<team> taken = *all[static_cast<std::size_t>(leader)].made;
-    exchange(mine, all, where);  // nobody's `made` goes away before all have taken theirs
+    meet(where);  // nobody's `made` goes away before all have taken theirs
     return {taken, new_rank};
   }
 
@@ -108,13 +125,6 @@ class communicator {
   }
 
  private:
-  template <class T>
-  void exchange(const T& mine, std::vector<T>& all, std::source_location where) {
-    const direct::all_gather plan;
-    const call said{.kind = &kind_of_call<direct::all_gather, T, sum>, .count = 1, .where = where};
-    run<T>(plan, {&mine, all.data()}, partition{all.size(), size(), 1, 1}, sum{}, said);
-  }
-
   std::unique_ptr<membership> member_;
 };
 
