@@ -78,7 +78,7 @@ template <class World>
 
 template <class World>
 void check_root(World& world, int root, const call_site& site) {
-  if (root < 0 || root >= world.size())
+  if (root != 0 && (root < 0 || root >= world.size()))
     misuse(world, site,
            "there is no rank " + std::to_string(root) + " to be the root among " +
                std::to_string(world.size()) + " ranks");

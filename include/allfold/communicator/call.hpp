@@ -42,11 +42,13 @@ struct call {
   bool in_place = false;          ///< where the ranks must agree on it
   std::source_location where{};
 
-  /// One number for all that must agree.
+  /// One number for all that must agree. Every call works it out: the products need not wait for
+  /// each other.
   std::uint64_t fingerprint() const {
-    const std::uint64_t counts = mixed(kind->hash, static_cast<std::uint64_t>(count));
     const std::uint64_t place = static_cast<std::uint64_t>(root) * 2 + (in_place ? 1 : 0);
-    return mixed(mixed(counts, counts_hash), place);
+    return mixed(kind->hash + static_cast<std::uint64_t>(count) * 0x9e3779b97f4a7c15u +
+                     counts_hash * 0xbf58476d1ce4e5b9u,
+                 place * 0x94d049bb133111ebu);
   }
 };
 

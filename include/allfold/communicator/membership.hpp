@@ -50,17 +50,17 @@ class membership {
     if (team_->failed()) [[unlikely]]
       team_->throw_failure(rank_, describe_mine());
     limit_lead();
-    team_->of(rank_).said[number_ % window] = mine;
     const std::size_t lines = (memory.scratch_bytes + sizeof(line) - 1) / sizeof(line);
     if (lines > scratch_.size()) scratch_.resize(lines);
     post& own = team_->post_of(rank_, number_);
     own.fingerprint = fingerprint_ = mine.fingerprint();
     // Whether a buffer is only read is the schedule's business, and proven.
-    own.input = static_cast<std::byte*>(const_cast<void*>(memory.input));
-    own.output = static_cast<std::byte*>(memory.output);
+    own.input = input_ = static_cast<std::byte*>(const_cast<void*>(memory.input));
+    own.output = output_ = static_cast<std::byte*>(memory.output);
     own.scratch = reinterpret_cast<std::byte*>(scratch_.data());
     if (memory.slot_bytes > 0) std::memcpy(own.slot, memory.input, memory.slot_bytes);
     peers_[at(rank_)] = {number_ + 1, &own};
+    team_->of(rank_).said[number_ % window] = mine;  // late: what was just written is slow to copy
     own.stamp.store(number_ + 1, std::memory_order_release);
   }
 
@@ -93,6 +93,10 @@ class membership {
   // What an execution needs; see host_port.
 
   std::byte* address(int peer, buffer where) {
+    if (peer == rank_) {  // its own post is on its way to the others
+      if (where == buffer::input) return input_;
+      if (where == buffer::output) return output_;
+    }
     post& its = contact(peer);
     switch (where) {
       case buffer::input:
@@ -221,6 +225,8 @@ class membership {
   std::uint64_t base_ = 0;    ///< progress before the current collective, the same on all ranks
   std::uint64_t fingerprint_ = 0;
   const call* call_ = nullptr;  ///< the current collective's
+  std::byte* input_ = nullptr;  ///< likewise
+  std::byte* output_ = nullptr;
   std::vector<peer_state> peers_;
   std::vector<line> scratch_;
   traffic traffic_;

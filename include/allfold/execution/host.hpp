@@ -47,6 +47,8 @@ class host_run {
         line_{plan, port.size(), parts.pieces()} {}
 
   std::uint64_t operator()() {
+    if constexpr (reads_slots<Schedule>)
+      if (plan_.steps(port_.size()) == 1 && parts_.pieces() == 1) return one_hop();
     const int rank = port_.rank();
     const int size = port_.size();
     const std::uint64_t turns = line_.turns();
@@ -80,6 +82,33 @@ class host_run {
       }
   }
 
+  /// The same for a single step that folds slots into the rank's own output: short messages, for
+  /// which the bookkeeping of the general case would take as long as everything else. What the rank
+  /// has put into its own slot it takes from its input: the slot's cache line is with the others.
+  std::uint64_t one_hop() {
+    const int rank = port_.rank();
+    const int size = port_.size();
+    const step now = plan_.at(rank, size, 0);
+    await(now.waits, 0);
+    T* pointers[max_pointers];
+    std::vector<T*> more;
+    T** const slots = room_for(number_of(now.sources), pointers, more);
+    int sources = 0;
+    for (const operand& each : now.sources)
+      for (int i = 0; i < each.who.count; ++i) {
+        const int peer = each.who.at(i, size);
+        std::byte* const at = port_.address(peer, peer == rank ? buffer::input : buffer::slot);
+        slots[sources++] = reinterpret_cast<T*>(at);
+      }
+    T* output = reinterpret_cast<T*>(port_.address(rank, buffer::output));
+    const std::size_t count = parts_.of(0, 1, 0).count;
+    fold<T>(slots, sources, &output, 1, count, operation_, now.completes ? size : 0);
+    port_.moved(count * sizeof(T) * static_cast<std::uint64_t>(sources), count * sizeof(T));
+    port_.publish(1);
+    await(plan_.exit(rank, size), 0);
+    return 1;
+  }
+
   /// Slots belong to the communicator, so that reading them needs no leave.
   struct folding {
     static constexpr bool needed = !reads_slots<Schedule>;
@@ -97,13 +126,8 @@ class host_run {
   void carry_out(const step& now, int piece) {
     const extent elements = parts_.of(now.chunk, now.width, piece);
     T* pointers[max_pointers];
-    std::vector<T*> more;  // stays empty unless there are very many ranks
-    const int needed = number_of(now.sources) + number_of(now.targets);
-    T** list = pointers;
-    if (needed > max_pointers) {
-      more.resize(static_cast<std::size_t>(needed));
-      list = more.data();
-    }
+    std::vector<T*> more;
+    T** const list = room_for(number_of(now.sources) + number_of(now.targets), pointers, more);
     const int sources = locate(now.sources, piece, list);
     const int targets = locate(now.targets, piece, list + sources);
     const int finish_ranks = now.completes ? port_.size() : 0;
@@ -119,6 +143,12 @@ class host_run {
                   bytes * static_cast<std::uint64_t>(targets));
   }
 
+  /// `pointers`, or `more` in the place of it: only where there are very many ranks.
+  static T** room_for(int needed, T** pointers, std::vector<T*>& more) {
+    if (needed <= max_pointers) return pointers;
+    more.resize(static_cast<std::size_t>(needed));
+    return more.data();
+  }
   template <int N>
   static int number_of(const few<operand, N>& operands) {
     int number = 0;

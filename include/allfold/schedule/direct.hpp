@@ -16,11 +16,12 @@ struct one_shot {
   ALLFOLD_HOST_DEVICE constexpr int chunks(int) const { return 1; }
   ALLFOLD_HOST_DEVICE constexpr int steps(int) const { return 1; }
   ALLFOLD_HOST_DEVICE constexpr step at(int rank, int size, int) const {
-    return step{}
-        .from(every(size), buffer::slot)
+    step now;  // named, so that it is made where the caller has it: copies cost more than the fold
+    now.from(every(size), buffer::slot)
         .to(only(rank), buffer::output)
         .after(every(size), entered)
         .complete();
+    return now;
   }
   ALLFOLD_HOST_DEVICE constexpr waits exit(int, int) const { return {}; }
 };
@@ -35,11 +36,12 @@ struct direct {
   ALLFOLD_HOST_DEVICE constexpr int chunks(int size) const { return size; }
   ALLFOLD_HOST_DEVICE constexpr int steps(int) const { return 1; }
   ALLFOLD_HOST_DEVICE constexpr step at(int rank, int size, int) const {
-    return step{rank}
-        .from(every(size), buffer::input)
+    step now{rank};
+    now.from(every(size), buffer::input)
         .to(every(size), buffer::output)
         .after(every(size), entered)
         .complete();
+    return now;
   }
   ALLFOLD_HOST_DEVICE constexpr waits exit(int rank, int size) const {
     waits list;
