@@ -78,9 +78,10 @@ class process {
     for (std::size_t i = 0; i < count; ++i) data[i] = rank_ * 1000 + static_cast<int>(i);
     const Schedule plan{};
     const partition parts{count, plan.chunks(all_.size), 1, 16};
-    const device::task<Schedule, sum> work{plan, {}, parts, {}, device::slice_granule<int>, 42, 0};
-    const device::member mine{rank_, own_, own_, own_ + arena_bytes / 2};
-    if (!launch(work, mine)) return false;
+    device::launch<Schedule, sum> told{
+        {plan, {}, parts, {}, device::slice_granule<int>, 42, 0}, all_, lanes, 0, 0, {}};
+    device::seat(told, {rank_, own_, own_, own_ + arena_bytes / 2});
+    if (!test::run_blocks<int>(told, threads)) return false;
     const int ranks = all_.size;
     for (std::size_t i = 0; i < count; ++i)
       if (data[i] != 500 * ranks * (ranks - 1) + ranks * static_cast<int>(i)) return false;
@@ -92,24 +93,6 @@ class process {
   void meet() {
     ++shared_.arrived;
     while (shared_.arrived < all_.size) std::this_thread::yield();
-  }
-  template <class Task>
-  bool launch(const Task& work, const device::member& mine) {
-    std::atomic<bool> good{true};
-    std::vector<std::unique_ptr<test::block_barrier>> blocks;
-    std::vector<std::thread> all;
-    for (int lane = 0; lane < lanes; ++lane) {
-      test::block_barrier& block =
-          *blocks.emplace_back(std::make_unique<test::block_barrier>(threads));
-      for (int index = 0; index < threads; ++index)
-        all.emplace_back([&, lane, index] {
-          test::block_thread thread{block, index, threads};
-          const device::place here{lane, lanes, mine};
-          if (!device::run_lane<int, test::thread_access>(thread, work, all_, here)) good = false;
-        });
-    }
-    for (std::thread& each : all) each.join();
-    return good;
   }
 
   common& shared_;

@@ -4,7 +4,7 @@
 
 #include <allfold/collective/all_gather.hpp>
 #include <allfold/collective/barrier.hpp>
-#include <allfold/execution/device_shot.hpp>
+#include <allfold/execution/device_block.hpp>
 #include <allfold/launch/spawn.hpp>
 #include <atomic>
 #include <barrier>
@@ -95,6 +95,24 @@ struct thread_access {
 };
 static_assert(device::memory_access<thread_access>);
 
+/// Carries out a launch, all blocks at once. False if it has failed.
+template <class T, class Schedule, class Operation>
+bool run_blocks(const device::launch<Schedule, Operation>& told, int threads_of_block) {
+  std::atomic<bool> good{true};
+  std::vector<std::unique_ptr<block_barrier>> shared;
+  std::vector<std::thread> threads;
+  for (int number = 0; number < device::blocks_of(told); ++number) {
+    block_barrier& block = *shared.emplace_back(std::make_unique<block_barrier>(threads_of_block));
+    for (int index = 0; index < threads_of_block; ++index)
+      threads.emplace_back([&, number, index] {
+        block_thread thread{block, index, threads_of_block};
+        if (!device::run_block<T, thread_access>(thread, told, number)) good = false;
+      });
+  }
+  for (std::thread& each : threads) each.join();
+  return good;
+}
+
 /// A kernel gave up.
 struct kernel_failed : std::runtime_error {
   explicit kernel_failed(const device::failure_report& it)
@@ -145,20 +163,29 @@ class blocks {
   template <class T, class Schedule, class Operation>
   void run(const Schedule& plan, const allfold::threads::operands& memory,
            const allfold::partition& parts, const Operation& operation, const allfold::call& said) {
-    device::task<Schedule, Operation> work{
-        plan,    operation, parts, {}, device::slice_granule<T>, said.fingerprint() ^ difference_,
-        calls_++};
+    device::launch<Schedule, Operation> told{{plan,
+                                              operation,
+                                              parts,
+                                              {},
+                                              device::slice_granule<T>,
+                                              said.fingerprint() ^ difference_,
+                                              calls_++},
+                                             all_,
+                                             shape_.lanes,
+                                             0,
+                                             0,
+                                             {}};
     if (parts.counts() != nullptr) {
-      std::copy_n(parts.counts(), size(), work.counts);
+      std::copy_n(parts.counts(), size(), told.work.counts);
       // A device can't read where the caller has them.
       static constexpr std::size_t out_of_reach[device::max_ranks] = {~std::size_t{0}};
-      work.parts = parts.with_counts_at(out_of_reach);
+      told.work.parts = parts.with_counts_at(out_of_reach);
     }
     scratch_.resize(memory.scratch_bytes / sizeof(line) + 1);
-    const device::member mine{rank(), static_cast<std::byte*>(const_cast<void*>(memory.input)),
-                              static_cast<std::byte*>(memory.output),
-                              reinterpret_cast<std::byte*>(scratch_.data())};
-    if (!launch<T>(work, mine)) throw kernel_failed{reported()};
+    device::seat(told, {rank(), static_cast<std::byte*>(const_cast<void*>(memory.input)),
+                        static_cast<std::byte*>(memory.output),
+                        reinterpret_cast<std::byte*>(scratch_.data())});
+    if (!run_blocks<T>(told, shape_.threads)) throw kernel_failed{reported()};
   }
 
  private:
@@ -187,24 +214,6 @@ class blocks {
     // Its words may still be looked at by others.
     return {
         device::failure_report::written, 0, it.kind, it.rank, it.lane, it.peer, it.step, it.call};
-  }
-
-  template <class T, class Schedule, class Operation>
-  bool launch(const device::task<Schedule, Operation>& work, const device::member& mine) {
-    std::atomic<bool> good{true};
-    std::vector<std::unique_ptr<block_barrier>> shared;
-    std::vector<std::thread> threads;
-    for (int lane = 0; lane < shape_.lanes; ++lane) {
-      block_barrier& block = *shared.emplace_back(std::make_unique<block_barrier>(shape_.threads));
-      for (int index = 0; index < shape_.threads; ++index)
-        threads.emplace_back([&, lane, index] {
-          block_thread thread{block, index, shape_.threads};
-          const device::place here{lane, shape_.lanes, mine};
-          if (!device::run_lane<T, thread_access>(thread, work, all_, here)) good = false;
-        });
-    }
-    for (std::thread& each : threads) each.join();
-    return good;
   }
 
   allfold::threads::communicator& control_;

@@ -35,11 +35,12 @@ class communicator {
       : control_{std::move(control)}, gpu_{gpu} {
     const device_scope current{checked(gpu, where)};
     const std::vector<int> gpus = control_.gather(gpu, where);
-    lanes_ = most_lanes(gpus, where);
+    if (std::count(gpus.begin(), gpus.end(), gpu) > blocks_of_gpu(gpu))
+      give_up("too many ranks share a GPU", where);
     std::shared_ptr<team> made;
     if (rank() == 0) made = std::make_shared<team>(size());
     shared_ = *control_.gather(&made, where)[0];
-    shared_->seat(rank()).emplace(size(), lanes_, gpu);
+    shared_->seat(rank()).emplace(size(), gpu, blocks_of_gpu(gpu));
     reach(gpus, where);
     control_.meet(where);  // all seats are taken, and nobody's `made` goes before
     describe_group();
@@ -178,15 +179,6 @@ class communicator {
     control_.abort(text);
     throw usage_error{"allfold: rank " + std::to_string(rank()) + ", " + text};
   }
-  /// What the fullest GPU can hold of each of its ranks, all blocks being resident.
-  int most_lanes(const std::vector<int>& gpus, std::source_location where) {
-    int most = tuning::most_lanes;
-    for (const int each : gpus)
-      most = std::min(most,
-                      lanes_of(each, static_cast<int>(std::count(gpus.begin(), gpus.end(), each))));
-    if (most < 1) give_up("too many ranks share a GPU", where);
-    return most;
-  }
   /// Asks for access to the other ranks' GPUs.
   void reach(const std::vector<int>& gpus, std::source_location where) {
     for (const int other : gpus) {
@@ -236,6 +228,23 @@ class communicator {
     }
   }
 
+  /// How many lanes all GPUs can hold, of their ranks that do not rest; the same on all ranks.
+  template <class Schedule>
+  int most_lanes(const Schedule& plan) const {
+    const auto rests = [&](int peer) {
+      return device::has_resting_ranks<Schedule> && device::rests(plan, peer, size());
+    };
+    int most = tuning::most_lanes;
+    for (int first = 0; first < size(); ++first) {
+      if (shared_->leader_of(first) != first) continue;
+      int working = 0, resting = 0;
+      for (int peer = first; peer < size(); ++peer)
+        if (shared_->of(peer).gpu == shared_->of(first).gpu) ++(rests(peer) ? resting : working);
+      if (working > 0) most = std::min(most, (shared_->of(first).blocks - resting) / working);
+    }
+    return most;
+  }
+
   /// Launches for all ranks on this GPU. Their streams meet in this rank's and part again.
   template <class T, class Schedule, class Operation>
   void launch_for_all(const Schedule& plan, const partition& parts, const Operation& operation,
@@ -247,13 +256,13 @@ class communicator {
         for (int peer = rank() + 1; peer < size(); ++peer)
           if (shared_->of(peer).gpu == gpu_) visit(shared_->of(peer));
       };
-      told.members[told.here++] = own.brought;
+      device::seat(told, own.brought);
       for_others([&](team_member& other) {
-        told.members[told.here++] = other.brought;
+        device::seat(told, other.brought);
         other.ready.record(other.current_stream);
         other.ready.hold_back(own.current_stream);
       });
-      start<T, Scope>(told, lanes_, said.count, own.current_stream);
+      start<T, Scope>(told, most_lanes(plan), said.count, own.current_stream);
       if (told.here > 1) own.done.record(own.current_stream);
       for_others([&](team_member& other) { own.done.hold_back(other.current_stream); });
       own.launched.store(number + 1, std::memory_order_release);
@@ -294,7 +303,6 @@ class communicator {
 
   threads::communicator control_;
   int gpu_;
-  int lanes_ = 0;
   std::shared_ptr<team> shared_;
   device::group all_{};
   std::vector<device_buffer<std::byte>> scratch_;

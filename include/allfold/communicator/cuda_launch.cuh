@@ -12,12 +12,14 @@ namespace allfold::cuda {
 
 /// A launch for the ranks of `all` that runs no rank yet. `number` is what failures call it.
 template <class T, class Schedule, class Operation>
-launch<Schedule, Operation> launch_of(const Schedule& plan, const partition& parts,
-                                      const Operation& operation, const call& said,
-                                      std::uint64_t number, const device::group& all) {
-  launch<Schedule, Operation> told{
+device::launch<Schedule, Operation> launch_of(const Schedule& plan, const partition& parts,
+                                              const Operation& operation, const call& said,
+                                              std::uint64_t number, const device::group& all) {
+  device::launch<Schedule, Operation> told{
       {plan, operation, parts, {}, device::slice_granule<T>, said.fingerprint(), number},
       all,
+      0,
+      0,
       0,
       {}};
   for (int i = 0; parts.counts() != nullptr && i < all.size; ++i)
@@ -27,13 +29,15 @@ launch<Schedule, Operation> launch_of(const Schedule& plan, const partition& par
 
 /// Gives a launch to a stream. `most_lanes` and `count` must be the same on all ranks of the group.
 template <class T, ::cuda::thread_scope Scope, class Schedule, class Operation>
-void start(launch<Schedule, Operation>& told, int most_lanes, std::size_t count, cudaStream_t on) {
-  const int lanes = reads_slots<Schedule> ? std::min(most_lanes, tuning::shot_lanes)
-                                          : lanes_for(count * sizeof(T), most_lanes);
+void start(device::launch<Schedule, Operation>& told, int most_lanes, std::size_t count,
+           cudaStream_t on) {
+  told.lanes = reads_slots<Schedule> ? std::min(most_lanes, tuning::shot_lanes)
+                                     : lanes_for(count * sizeof(T), most_lanes);
   void* arguments[] = {&told};
   check(cudaLaunchCooperativeKernel(
             reinterpret_cast<const void*>(&run_collective<T, Scope, Schedule, Operation>),
-            dim3{static_cast<unsigned>(lanes * told.here)}, dim3{block_threads}, arguments, 0, on),
+            dim3{static_cast<unsigned>(device::blocks_of(told))}, dim3{block_threads}, arguments, 0,
+            on),
         "the launch of a collective");
 }
 
@@ -47,12 +51,12 @@ void scale(device_span<T> elements, double factor, cudaStream_t on) {
   check(cudaGetLastError(), "the launch of multiply_all");
 }
 
-/// How many blocks of one rank `gpu` can hold, if `ranks` ranks share it.
-inline int lanes_of(int gpu, int ranks) {
+/// How many blocks of our kernels a GPU holds at once.
+inline int blocks_of_gpu(int gpu) {
   int processors = 0;
   check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, gpu),
         "cudaDeviceGetAttribute");
-  return std::min(tuning::most_lanes, processors * blocks_per_multiprocessor / ranks);
+  return processors * blocks_per_multiprocessor;
 }
 
 /// A kernel's report in words: who has waited for whom.

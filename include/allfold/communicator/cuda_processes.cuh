@@ -136,8 +136,7 @@ class process_communicator {
         memory.input == memory.output ? mine.input : place.reachable(memory.output, lengths.output);
     mine.scratch = place.take(memory.scratch_bytes);
     auto told = launch_of<T>(plan, parts, operation, said, number_, all_);
-    told.here = 1;
-    told.members[0] = mine;
+    device::seat(told, mine);
     start<T, system_scope>(told, lanes_, said.count, stream_);
     const bool stays = memory.input == memory.output;
     place.bring_back(memory.output, mine.output, stays ? lengths.input : lengths.output);
@@ -249,7 +248,7 @@ class process_communicator {
     cudaDeviceProp properties{};
     check(cudaGetDeviceProperties(&properties, gpu_), "cudaGetDeviceProperties");
     own.gpu = properties.uuid;
-    own.lanes = lanes_of(gpu_, 1);
+    own.lanes = std::min(tuning::most_lanes, blocks_of_gpu(gpu_));
     own.arena = arena_.data();
     const auto handle_of = [](void* memory) {
       cudaIpcMemHandle_t handle{};

@@ -12,9 +12,10 @@ namespace allfold::cuda {
 
 /// One rank's part, on its device. Made by the rank's own thread.
 struct team_member {
-  team_member(int size, int lanes, int on_gpu)
+  team_member(int size, int on_gpu, int blocks_there)
       : gpu{on_gpu},
-        states(static_cast<std::size_t>(lanes)),
+        blocks{blocks_there},
+        states(static_cast<std::size_t>(tuning::most_lanes)),
         slots(2 * static_cast<std::size_t>(size) * slot_words) {
     check(cudaMemset(states.data(), 0, states.size() * sizeof(device::lane_state)), "cudaMemset");
     check(cudaMemset(slots.data(), 0, slots.size() * sizeof(std::uint64_t)), "cudaMemset");
@@ -29,6 +30,7 @@ struct team_member {
   static_assert(slot_words <= 16384);  // see device::lane_shot
 
   int gpu;
+  int blocks;  ///< that the GPU holds at once
   device_buffer<device::lane_state> states;
   device_buffer<std::uint64_t> slots;
   stream own_stream;

@@ -1,7 +1,7 @@
 // Runs any schedule on GPUs: one kernel template over (schedule, element type, operation, scope).
 #pragma once
 
-#include <allfold/execution/device_shot.hpp>
+#include <allfold/execution/device_block.hpp>
 #include <cuda/atomic>
 
 namespace allfold::cuda {
@@ -68,15 +68,6 @@ class block_lane {
   device::block_memory& memory_;
 };
 
-/// What a launch is told. `here` of the group's ranks are run by it, taking turns block by block:
-/// block b is lane b / here of members[b % here].
-template <class Schedule, class Operation>
-struct launch {
-  device::task<Schedule, Operation> work;
-  device::group all;
-  int here;
-  device::member members[device::max_ranks];
-};
 /// Every version of CUDA passes so many bytes.
 inline constexpr std::size_t most_launch_bytes = 4096;
 
@@ -84,16 +75,13 @@ inline constexpr std::size_t most_launch_bytes = 4096;
 /// resident: launched cooperatively.
 template <class T, ::cuda::thread_scope Scope, class Schedule, class Operation>
 __global__ void __launch_bounds__(block_threads, blocks_per_multiprocessor)
-    run_collective(const __grid_constant__ launch<Schedule, Operation> call) {
+    run_collective(const __grid_constant__ device::launch<Schedule, Operation> call) {
   static_assert(sizeof(call) <= most_launch_bytes,
                 "allfold: this schedule or operation is too large for a kernel's parameters");
   // As bytes: shared memory is never initialised.
   __shared__ alignas(device::block_memory) std::byte memory[sizeof(device::block_memory)];
-  const int block = static_cast<int>(blockIdx.x);
-  const device::place here{block / call.here, static_cast<int>(gridDim.x) / call.here,
-                           call.members[block % call.here]};
   block_lane threads{reinterpret_cast<device::block_memory&>(memory)};
-  device::run_lane<T, kernel_access<Scope>>(threads, call.work, call.all, here);
+  device::run_block<T, kernel_access<Scope>>(threads, call, static_cast<int>(blockIdx.x));
 }
 
 /// Multiplies `count` elements by a factor, in the type that they are folded in.

@@ -91,23 +91,15 @@ class lane_run {
 
   /// Shows the others that this lane has entered, once they need the post no more that it writes.
   ALLFOLD_HOST_DEVICE bool enter() {
-    constexpr std::uint64_t stride = window / 2;
-    if (shared_.number % stride == 0 && shared_.number >= window) {
+    const std::uint64_t needed = completed_before(shared_.number);
+    if (needed > 0) {
       bool reached = true;
       detail::for_own(0, all_.size, threads_.index(), threads_.count(), [&](int peer) {
-        reached = reached && watch_.until_reached(&state_of(peer).completed,
-                                                  shared_.number + 1 - stride, peer, entered);
+        reached = reached && watch_.until_reached(&state_of(peer).completed, needed, peer, entered);
       });
       if (threads_.any(!reached)) return false;
     }
-    if (threads_.index() == 0) {
-      post& said = post_of(rank());
-      said.fingerprint = work_.fingerprint;
-      said.input = mine().input;
-      said.output = mine().output;
-      said.scratch = mine().scratch;
-      Access::release(&said.stamp, shared_.number + 1);
-    }
+    if (threads_.index() == 0) announce<Access>(own(), shared_.number, work_.fingerprint, mine());
     return true;
   }
 
@@ -147,10 +139,8 @@ class lane_run {
   ALLFOLD_HOST_DEVICE bool reach(int peer, int index, int piece) {
     const std::uint64_t bit = std::uint64_t{1} << peer;
     if ((met_ & bit) == 0) {
-      post& said = post_of(peer);
-      if (!watch_.until_reached(&said.stamp, shared_.number + 1, peer, entered)) return false;
-      if (said.fingerprint != work_.fingerprint)
-        return watch_.fail(failure_kind::mismatch, peer, entered);
+      if (!watch_.until_entered(state_of(peer), shared_.number, work_.fingerprint, peer))
+        return false;
       met_ |= bit;
     }
     return index == entered ||

@@ -177,18 +177,4 @@ class lane_shot {
   std::uint32_t flag_;
 };
 
-/// Runs one lane of a collective, by whichever of the two ways its schedule asks for. Called by
-/// all threads of a block.
-template <class T, memory_access Access, class Schedule, class Operation, lane Lane>
-ALLFOLD_HOST_DEVICE bool run_lane(Lane& threads, const task<Schedule, Operation>& work,
-                                  const group& all, const place& here) {
-  if constexpr (reads_slots<Schedule>) {
-    lane_shot<T, Schedule, Operation, Access> shot{
-        work, work.parts.of(0, 1, 0).count, all, here, threads.index(), threads.count()};
-    return shot([&](bool failed) { return threads.any(failed); });
-  } else {
-    return lane_run<T, Schedule, Operation, Lane, Access>{threads, work, all, here}();
-  }
-}
-
 }  // namespace allfold::device

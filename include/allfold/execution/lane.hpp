@@ -98,6 +98,25 @@ struct member {
   std::byte* scratch;
 };
 
+/// Shows the other ranks that a lane has entered collective `number`, and the memory it brings.
+template <memory_access Access>
+ALLFOLD_HOST_DEVICE void announce(lane_state& own, std::uint64_t number, std::uint64_t fingerprint,
+                                  const member& mine) {
+  post& said = own.posts[number % window];
+  said.fingerprint = fingerprint;
+  said.input = mine.input;
+  said.output = mine.output;
+  said.scratch = mine.scratch;
+  Access::release(&said.stamp, number + 1);
+}
+
+/// How many collectives a lane of every rank must have completed before one announces collective
+/// `number`: then nobody needs the post that it overwrites. 0 where this follows from before.
+ALLFOLD_HOST_DEVICE constexpr std::uint64_t completed_before(std::uint64_t number) {
+  constexpr std::uint64_t stride = window / 2;
+  return number % stride == 0 && number >= window ? number + 1 - stride : 0;
+}
+
 /// Where a lane stands: its number, how many there are, and its part in the group.
 struct place {
   int lane;
@@ -157,6 +176,14 @@ class watch {
                                          int step) const {
     return until([=] { return Access::acquire(counter) >= target; }, [] { return false; }, peer,
                  step);
+  }
+
+  /// Waits until a peer's lane has entered collective `number`, and finds out if it is another one.
+  ALLFOLD_HOST_DEVICE bool until_entered(lane_state& its, std::uint64_t number,
+                                         std::uint64_t fingerprint, int peer) const {
+    post& said = its.posts[number % window];
+    if (!until_reached(&said.stamp, number + 1, peer, entered)) return false;
+    return said.fingerprint == fingerprint || fail(failure_kind::mismatch, peer, entered);
   }
 
   /// Reports a failure unless there is one already; returns false, and not before the host can read
