@@ -184,17 +184,10 @@ class communicator {
     for (const int other : gpus) {
       if (other == gpu_) continue;
       if (Scope != system_scope) give_up("gpu_scope is for ranks that share one GPU", where);
-      int can = 0;
-      check(cudaDeviceCanAccessPeer(&can, gpu_, other), "cudaDeviceCanAccessPeer");
-      if (can == 0)
+      if (!reaches(gpu_, other))
         give_up("GPU " + std::to_string(gpu_) + " can't reach the memory of GPU " +
                     std::to_string(other),
                 where);
-      const cudaError_t code = cudaDeviceEnablePeerAccess(other, 0);
-      if (code == cudaErrorPeerAccessAlreadyEnabled)
-        cudaGetLastError();
-      else
-        check(code, "cudaDeviceEnablePeerAccess");
     }
   }
   void describe_group() {
@@ -208,6 +201,7 @@ class communicator {
     all_.patience = static_cast<std::uint64_t>(
         std::chrono::nanoseconds{control_.shared()->options().timeout}.count());
   }
+
   // ---- for each collective ----
 
   /// Memory for the largest call so far. The former are kept: kernels that have been launched, or
@@ -228,23 +222,6 @@ class communicator {
     }
   }
 
-  /// How many lanes all GPUs can hold, of their ranks that do not rest; the same on all ranks.
-  template <class Schedule>
-  int most_lanes(const Schedule& plan) const {
-    const auto rests = [&](int peer) {
-      return device::has_resting_ranks<Schedule> && device::rests(plan, peer, size());
-    };
-    int most = tuning::most_lanes;
-    for (int first = 0; first < size(); ++first) {
-      if (shared_->leader_of(first) != first) continue;
-      int working = 0, resting = 0;
-      for (int peer = first; peer < size(); ++peer)
-        if (shared_->of(peer).gpu == shared_->of(first).gpu) ++(rests(peer) ? resting : working);
-      if (working > 0) most = std::min(most, (shared_->of(first).blocks - resting) / working);
-    }
-    return most;
-  }
-
   /// Launches for all ranks on this GPU. Their streams meet in this rank's and part again.
   template <class T, class Schedule, class Operation>
   void launch_for_all(const Schedule& plan, const partition& parts, const Operation& operation,
@@ -262,7 +239,7 @@ class communicator {
         other.ready.record(other.current_stream);
         other.ready.hold_back(own.current_stream);
       });
-      start<T, Scope>(told, most_lanes(plan), said.count, own.current_stream);
+      start<T, Scope>(told, shared_->most_lanes(plan), said.count, own.current_stream);
       if (told.here > 1) own.done.record(own.current_stream);
       for_others([&](team_member& other) { own.done.hold_back(other.current_stream); });
       own.launched.store(number + 1, std::memory_order_release);
@@ -272,6 +249,7 @@ class communicator {
       throw;
     }
   }
+
   // ---- failures ----
 
   /// Tells kernels that wait for a rank to give up.

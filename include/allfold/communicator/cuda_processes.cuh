@@ -3,6 +3,7 @@
 #pragma once
 
 #include <allfold/communicator/concepts.hpp>
+#include <allfold/communicator/cuda_arena.cuh>
 #include <allfold/communicator/cuda_launch.cuh>
 #include <allfold/communicator/threads.hpp>
 #include <array>
@@ -48,7 +49,7 @@ class process_communicator {
         states_{size_of_states()},
         slots_{2 * static_cast<std::size_t>(size) * slot_words},
         report_{1},
-        arena_{options.arena_bytes + options.staging_bytes} {
+        arena_{options.arena_bytes, options.staging_bytes} {
     all_.size = size;
     all_.slot_words = slot_words;
     all_.patience = static_cast<std::uint64_t>(options.timeout.count());
@@ -79,14 +80,13 @@ class process_communicator {
   /// not so many left.
   template <class T>
   device_span<T> allocate(std::size_t count) {
-    const std::size_t begin = (used_ + alignment - 1) / alignment * alignment;
-    const std::size_t bytes = count * sizeof(T);
-    if (count > options_.arena_bytes / sizeof(T) || begin + bytes > options_.arena_bytes)
-      throw usage_error{"allfold: rank " + std::to_string(rank_) + ": " + std::to_string(bytes) +
+    T* const elements = arena_.take<T>(count);
+    if (elements == nullptr)
+      throw usage_error{"allfold: rank " + std::to_string(rank_) + ": " + std::to_string(count) +
+                        " elements of " + std::to_string(sizeof(T)) +
                         " bytes do not fit what is left of an arena of " +
-                        std::to_string(options_.arena_bytes) + " bytes (arena_bytes)"};
-    used_ = begin + bytes;
-    return {reinterpret_cast<T*>(arena_.data() + begin), count};
+                        std::to_string(arena_.bytes()) + " bytes (arena_bytes)"};
+    return {elements, count};
   }
 
   /// Waits until all collectives are complete. Throws if one has failed.
@@ -129,12 +129,13 @@ class process_communicator {
     const device_scope current{gpu_};
     calls_[number_ % calls_.size()] = said;
     const extents lengths = extents_of(Schedule::kind, root_of(plan), parts, sizeof(T));
-    staging place{*this, said};
+    staging place{arena_, stream_};
     device::member mine{rank_, nullptr, nullptr, nullptr};
     mine.input = place.reachable(memory.input, lengths.input);
     mine.output =
         memory.input == memory.output ? mine.input : place.reachable(memory.output, lengths.output);
     mine.scratch = place.take(memory.scratch_bytes);
+    require_room(place, said);
     auto told = launch_of<T>(plan, parts, operation, said, number_, all_);
     device::seat(told, mine);
     start<T, system_scope>(told, lanes_, said.count, stream_);
@@ -144,7 +145,6 @@ class process_communicator {
   }
 
  private:
-  static constexpr std::size_t alignment = 256;
   static constexpr std::size_t slot_words = tuning::shot_bytes / sizeof(std::uint32_t) + 64;
 
   /// Bytes of this rank's operands.
@@ -165,49 +165,13 @@ class process_communicator {
                                                     : whole};
   }
 
-  /// The part of the arena for one call's copies. Calls follow each other in the stream, so each
-  /// begins anew.
-  class staging {
-   public:
-    staging(process_communicator& owner, const call& said) : owner_{owner}, said_{said} {}
-
-    /// Where other ranks can reach `bytes` bytes: there, or in a copy.
-    std::byte* reachable(const void* at, std::size_t bytes) {
-      auto* const here = static_cast<std::byte*>(const_cast<void*>(at));
-      if (at == nullptr || bytes == 0 || owner_.in_arena(here, bytes)) return here;
-      std::byte* const copy = take(bytes);
-      // Outputs too: what is copied back must hold what the collective leaves alone.
-      check(cudaMemcpyAsync(copy, here, bytes, cudaMemcpyDeviceToDevice, owner_.stream_),
-            "cudaMemcpyAsync");
-      return copy;
-    }
-    std::byte* take(std::size_t bytes) {
-      if (bytes == 0) return nullptr;
-      const std::size_t begin = used_;
-      used_ += (bytes + alignment - 1) / alignment * alignment;
-      if (used_ > owner_.options_.staging_bytes)
-        throw usage_error{"allfold: rank " + std::to_string(owner_.rank_) + ", " +
-                          describe(said_, owner_.number_) + ": needs " + std::to_string(used_) +
-                          " bytes for copies and scratch memory, of " +
-                          std::to_string(owner_.options_.staging_bytes) +
-                          " (staging_bytes); operands from allocate() need no copies"};
-      return owner_.arena_.data() + owner_.options_.arena_bytes + begin;
-    }
-    void bring_back(void* to, const std::byte* from, std::size_t bytes) {
-      if (to == nullptr || to == from || bytes == 0) return;
-      check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, owner_.stream_),
-            "cudaMemcpyAsync");
-    }
-
-   private:
-    process_communicator& owner_;
-    const call& said_;
-    std::size_t used_ = 0;
-  };
-
-  bool in_arena(const std::byte* at, std::size_t bytes) const {
-    const std::less_equal<> before;
-    return before(arena_.data(), at) && before(at + bytes, arena_.data() + options_.arena_bytes);
+  void require_room(const staging& place, const call& said) const {
+    if (place.used() <= arena_.staging_bytes()) return;
+    throw usage_error{"allfold: rank " + std::to_string(rank_) + ", " + describe(said, number_) +
+                      ": needs " + std::to_string(place.used()) +
+                      " bytes for copies and scratch memory, of " +
+                      std::to_string(arena_.staging_bytes()) +
+                      " (staging_bytes); operands from allocate() need no copies"};
   }
 
   // ---- made once ----
@@ -315,13 +279,12 @@ class process_communicator {
   device_buffer<device::lane_state> states_;
   device_buffer<std::uint64_t> slots_;
   device_buffer<device::failure_report> report_;
-  device_buffer<std::byte> arena_;
+  arena arena_;
   allfold::cuda::stream own_stream_;
   cudaStream_t stream_ = own_stream_.get();
   std::vector<void*> opened_;
   device::group all_{};
   int lanes_ = 0;
-  std::size_t used_ = 0;
   std::uint64_t number_ = 0;
   std::array<call, 64> calls_{};  ///< the last ones, for messages
   std::string failed_, why_;

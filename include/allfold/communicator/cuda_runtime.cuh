@@ -43,6 +43,19 @@ class device_scope {
   int before_ = 0;
 };
 
+/// Gives GPU `from`, the current one, access to the memory of GPU `to`. False if it can't have it.
+inline bool reaches(int from, int to) {
+  int can = 0;
+  check(cudaDeviceCanAccessPeer(&can, from, to), "cudaDeviceCanAccessPeer");
+  if (can == 0) return false;
+  const cudaError_t code = cudaDeviceEnablePeerAccess(to, 0);
+  if (code == cudaErrorPeerAccessAlreadyEnabled)
+    cudaGetLastError();
+  else
+    check(code, "cudaDeviceEnablePeerAccess");
+  return true;
+}
+
 /// Elements in the memory of the device that is current when it is made. Not initialised.
 template <class T>
 class device_buffer {

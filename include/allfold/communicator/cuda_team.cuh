@@ -1,9 +1,10 @@
 // What the ranks of one process that work on GPUs share.
 #pragma once
 
+#include <algorithm>
 #include <allfold/communicator/cuda_runtime.cuh>
 #include <allfold/communicator/cuda_tuning.hpp>
-#include <allfold/execution/lane.hpp>
+#include <allfold/execution/device_rest.hpp>
 #include <atomic>
 #include <memory>
 #include <optional>
@@ -55,6 +56,23 @@ class team {
     int leader = 0;
     while (of(leader).gpu != of(rank).gpu) ++leader;
     return leader;
+  }
+
+  /// How many lanes all GPUs can hold, of their ranks that do not rest; the same on all ranks.
+  template <class Schedule>
+  int most_lanes(const Schedule& plan) {
+    const auto rests = [&](int peer) {
+      return device::has_resting_ranks<Schedule> && device::rests(plan, peer, size());
+    };
+    int most = tuning::most_lanes;
+    for (int first = 0; first < size(); ++first) {
+      if (leader_of(first) != first) continue;
+      int working = 0, resting = 0;
+      for (int peer = first; peer < size(); ++peer)
+        if (of(peer).gpu == of(first).gpu) ++(rests(peer) ? resting : working);
+      if (working > 0) most = std::min(most, (of(first).blocks - resting) / working);
+    }
+    return most;
   }
 
  private:
