@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cerrno>
+#include <cstdint>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -24,8 +26,6 @@ set border 3 linecolor '#808080'
 set tics nomirror out textcolor '#303030' scale 0.5
 set grid xtics ytics linetype 1 linecolor '#e4e4e4'
 set logscale x 2
-set format x '%.0b %BB'
-set xlabel 'size'
 set key top left Left reverse samplen 2 noenhanced
 )";
 
@@ -78,19 +78,42 @@ void write_data(std::ostream& script, const std::string& name, const line& it) {
   script << "EOD\n";
 }
 
+/// Marks on the axis of sizes: eight or fewer, at powers of two.
+void write_sizes(std::ostream& script, const std::vector<line>& lines) {
+  std::size_t first = SIZE_MAX, last = 1;
+  for (const line& each : lines)
+    for (const row* it : each.rows) {
+      first = std::min(first, it->bytes);
+      last = std::max(last, it->bytes);
+    }
+  const int begin = std::bit_width(first) - 1, end = std::bit_width(last);
+  const int stride = (end - begin) / 8 + 1;
+  script << "set xrange [" << first << ":" << last << "]\nset xtics (";
+  for (int power = begin; power <= end; power += stride) {
+    constexpr const char* units[] = {" B", " KiB", " MiB", " GiB", " TiB"};
+    script << (power == begin ? "'" : ", '") << (std::size_t{1} << power % 10) << units[power / 10]
+           << "' " << (std::size_t{1} << power);
+  }
+  script << ")\n";
+}
+
+/// Solid lines out of place, dashed ones in place.
 void write_curves(std::ostream& script, const settings& chosen, const std::string& name,
-                  const std::vector<line>& lines, int column) {
+                  const std::vector<line>& lines, int column, bool labelled) {
   script << "plot";
-  for (std::size_t i = 0; i < lines.size(); ++i) {
-    const std::string label = label_of(chosen, lines[i].of);
-    for (const bool in_place : {false, true})
+  for (std::size_t i = 0; i < lines.size(); ++i)
+    for (const bool in_place : {false, true}) {
       script << (i == 0 && !in_place ? " " : ", \\\n  ") << name << i
              << " using 1:" << column + (in_place ? 2 : 0)
              << " with linespoints linewidth 2 pointsize 0.6"
-             << " pointtype " << (in_place ? 6 : 7) << " dashtype " << (in_place ? 2 : 1)
-             << " linecolor " << quoted(colours[i % colours.size()]) << " title "
-             << quoted(label + (in_place ? ", in place" : ", out of place"));
-  }
+             << " pointtype " << (in_place ? 6 : 7) << " dashtype "
+             << (in_place ? "(8,5)" : "solid") << " linecolor "
+             << quoted(colours[i % colours.size()]);
+      if (labelled && !in_place)
+        script << " title " << quoted(label_of(chosen, lines[i].of));
+      else
+        script << " notitle";
+    }
   script << '\n';
 }
 
@@ -100,12 +123,13 @@ void write_collective(std::ostream& script, const settings& chosen, allfold::col
   const std::string data = "$" + name;
   for (std::size_t i = 0; i < lines.size(); ++i)
     write_data(script, data + std::to_string(i), lines[i]);
+  write_sizes(script, lines);
   script << "set logscale y\nset format y '%g'\nset autoscale y\n"
          << "set title " << quoted(name + ": time of a call, µs") << " noenhanced\n";
-  write_curves(script, chosen, data, lines, 2);
+  write_curves(script, chosen, data, lines, 2, true);
   script << "unset logscale y\nset yrange [0:*]\n"
          << "set title " << quoted(name + ": bus bandwidth, GB/s") << " noenhanced\n";
-  write_curves(script, chosen, data, lines, 3);
+  write_curves(script, chosen, data, lines, 3, false);
 }
 
 void write_script(std::ostream& script, const settings& chosen, const machine& here,
@@ -115,11 +139,13 @@ void write_script(std::ostream& script, const settings& chosen, const machine& h
     if (auto lines = lines_of(what, rows); !lines.empty())
       pictures.emplace_back(what, std::move(lines));
   if (pictures.empty()) throw std::runtime_error{"there is nothing to draw: no row has elements"};
-  script << "set terminal pngcairo size 1500," << 520 * pictures.size() + 40
+  const std::size_t columns = pictures.size() > 2 ? 4 : 2;  // two pictures a collective
+  const std::size_t lines = (2 * pictures.size() + columns - 1) / columns;
+  script << "set terminal pngcairo size " << (columns == 2 ? 1500 : 2400) << "," << 460 * lines + 60
          << " font 'Sans,11' background '#ffffff'\nset output " << quoted(chosen.plot) << style
-         << "set multiplot layout " << pictures.size() << ",2 title "
+         << "set multiplot layout " << lines << "," << columns << " title "
          << quoted(std::to_string(chosen.ranks) + " ranks as " + chosen.communicator + ", " +
-                   here.processor)
+                   here.processor + "; solid: out of place, dashed: in place")
          << " noenhanced font ',13'\n";
   for (const auto& [what, lines] : pictures) write_collective(script, chosen, what, lines);
   script << "unset multiplot\n";

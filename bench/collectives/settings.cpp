@@ -23,6 +23,7 @@ struct words {
   std::string first, last, step;
   std::size_t factor = 0, calls = 0, batches = 0;
   int combination = 1;
+  bool pin = false, no_pin = false;
 };
 
 /// The numbers of the names in a comma-separated list; `all` is every one.
@@ -78,14 +79,18 @@ void declare_work(CLI::App& app, words& given, settings& chosen) {
   app.add_option("-r,--root", given.root, "a rank, or all [0]")->group(group);
 }
 
-void declare_ranks(CLI::App& app, settings& chosen) {
+void declare_ranks(CLI::App& app, words& given, settings& chosen) {
   const auto group = "Ranks";
   app.add_option("-t,--ranks,--nthreads", chosen.ranks,
                  "how many [the cores, from 2 to 8: " + std::to_string(chosen.ranks) + "]")
       ->group(group)
       ->check(CLI::Range(1, most_ranks));
   app.add_option("--communicator", chosen.communicator, "what they are [threads]")->group(group);
-  app.add_flag("--pin", chosen.pin, "bind each to a core")->group(group);
+  auto* const pin = app.add_flag("--pin", given.pin, "bind each to a core [if there are as many]");
+  pin->group(group);
+  app.add_flag("--no-pin", given.no_pin, "leave them to the scheduler")
+      ->group(group)
+      ->excludes(pin);
   app.add_option("-T,--timeout", chosen.timeout, "the longest wait in a collective, seconds [600]")
       ->group(group)
       ->check(CLI::PositiveNumber);
@@ -158,6 +163,7 @@ void understand(const words& given, settings& chosen) {
   understand_roots(given, chosen);
   chosen.over_ranks = static_cast<combination>(given.combination);
   chosen.calls = given.calls;
+  chosen.pin = given.pin || (!given.no_pin && chosen.ranks <= allfold::usable_cores());
   if (chosen.statistics) {  // shorter batches, but many
     chosen.batches = 100;
     chosen.batch_seconds = 100e-6;
@@ -244,10 +250,13 @@ settings settings_of(int count, char** given_words) {
   CLI::App app{"Measures and checks the collectives, in the manner of nccl-tests."};
   declare_work(app, given, chosen);
   declare_sizes(app, given);
-  declare_ranks(app, chosen);
+  declare_ranks(app, given, chosen);
   declare_measuring(app, given, chosen);
   declare_output(app, chosen);
-  app.get_formatter()->column_width(34);
+  app.get_formatter()->column_width(32);
+  for (CLI::Option* const each : app.get_options()) each->option_text(" ");
+  app.footer(
+      "For example: bench/run all_reduce,broadcast --algorithm all -b 1K -e 16M --plot it.png");
   try {
     app.parse(count, given_words);
     understand(given, chosen);

@@ -30,7 +30,7 @@ struct settings : measuring {
   std::vector<int> roots;
   int ranks = 2;
   std::string communicator = "threads";
-  bool pin = false;
+  bool pin = false;   ///< unless the command line says it: if there is a core for each rank
   int timeout = 600;  ///< seconds
   std::size_t first_bytes = 8, last_bytes = std::size_t{64} << 20;
   std::size_t step_bytes = 0, step_factor = 2;

@@ -33,6 +33,12 @@ void print_half(std::FILE* to, bool statistics, const row& it, const half_row& h
                  fitted(half.time.median, 7, 3).c_str(), fitted(half.time.p99, 7, 3).c_str());
 }
 
+std::string centred(const std::string& text, int width) {
+  const int right = (width - static_cast<int>(text.size())) / 2;
+  return std::string(static_cast<std::size_t>(width - right) - text.size(), ' ') + text +
+         std::string(static_cast<std::size_t>(right), ' ');
+}
+
 }  // namespace
 
 std::string fitted(double value, int width, int most) {
@@ -62,12 +68,10 @@ void print_head(std::FILE* to, const settings& chosen, const machine& here,
   for (int rank = 0; rank < chosen.ranks; ++rank)
     std::fprintf(to, "#  Rank %2d Group %2d Pid %6d on %10s device %2d [%s] %s\n", rank, 0,
                  static_cast<int>(getpid()), here.host.c_str(), rank % here.cores,
-                 chosen.pin ? "core, pinned" : "core, any", here.processor.c_str());
-  const char* const gap = chosen.statistics ? "                         " : "";
-  std::fprintf(to,
-               "#\n# %10s  %12s  %8s  %6s  %6s           out-of-place            %s           "
-               "in-place\n",
-               "", "", "", "", "", gap);
+                 chosen.pin ? "pinned" : "any core", here.processor.c_str());
+  const int width = chosen.statistics ? 60 : 33;
+  std::fprintf(to, "#\n# %10s  %12s  %8s  %6s  %6s%s%s\n", "", "", "", "", "",
+               centred("out-of-place", width).c_str(), centred("in-place", width).c_str());
   std::fprintf(to, "# %10s  %12s  %8s  %6s  %6s", "size", "count", "type", "redop", "root");
   print_names(to, chosen.statistics, "time", "algbw", "busbw", "#wrong", "min", "median", "p99");
   std::fprintf(to, "# %10s  %12s  %8s  %6s  %6s", "(B)", "(elements)", "", "", "");
