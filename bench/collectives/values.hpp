@@ -5,10 +5,8 @@
 #include "names.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <concepts>
 #include <limits>
-#include <type_traits>
 
 namespace bench {
 
@@ -42,53 +40,61 @@ inline constexpr int digits_of<allfold::half> = 11;
 template <>
 inline constexpr int digits_of<allfold::bfloat16> = 8;
 
-/// A float whose folds are exact: for products a power of two, with exponents that cannot add up
-/// to an overflow; else an integer so small that all ranks' sum has no more digits than T.
+/// The floats that a rank brings to an exact fold: for products powers of two, with exponents that
+/// cannot add up to an overflow; else integers so small that all ranks' sum has no more digits than
+/// T.
 template <class T>
-T exact_float(const value_source& from, int rank, std::uint64_t bits) {
+class exact_floats {
   using wide = allfold::accumulator<T>;
-  const bool negative = (bits >> 63) != 0;
-  if (from.operation == redop::product) {
-    const bool scales = rank % (from.ranks / 8 + 1) == 0;
-    const wide size = !scales ? 1 : bits % 3 == 0 ? wide{0.5} : static_cast<wide>(bits % 3);
-    return static_cast<T>(negative ? -size : size);
-  }
-  const auto most = std::min<std::uint64_t>(
-      (std::uint64_t{1} << std::min(digits_of<T>, 20)) / static_cast<std::uint64_t>(from.ranks),
-      1000);
-  const auto size = static_cast<wide>((bits & 0xffffffffu) % (most + 1));
-  return static_cast<T>(negative && size != 0 ? -size : size);
-}
 
-/// A float with random sign and digits, of a magnitude near 1.
+ public:
+  exact_floats(const value_source& from, int rank)
+      : product_{from.operation == redop::product},
+        scales_{rank % (from.ranks / 8 + 1) == 0},
+        values_{1 + std::min((std::uint64_t{1} << std::min(digits_of<T>, 20)) /
+                                 static_cast<std::uint64_t>(from.ranks),
+                             std::uint64_t{1000})} {}
+
+  T operator()(std::uint64_t bits) const {
+    const auto drawn = static_cast<std::uint32_t>(bits);
+    const wide size = !product_  ? static_cast<wide>((drawn * values_) >> 32)
+                      : !scales_ ? wide{1}
+                                 : static_cast<wide>(1u << drawn % 3) / 2;
+    return static_cast<T>((bits >> 63) != 0 ? wide{0} - size : size);
+  }
+
+ private:
+  bool product_, scales_;
+  std::uint64_t values_;
+};
+
+/// A float with random sign and digits, of a magnitude from 1/8 to 16; for products from 1/2 to 2.
 template <class T>
-T random_float(const value_source& from, std::uint64_t bits) {
+T random_float(bool for_product, std::uint64_t bits) {
   using wide = allfold::accumulator<T>;
   constexpr int digits = digits_of<wide> - 1;
-  const wide mantissa = 1 + static_cast<wide>((bits >> 8) & ((std::uint64_t{1} << digits) - 1)) /
-                                static_cast<wide>(std::uint64_t{1} << digits);
-  constexpr wide scales[] = {0.125, 0.25, 0.5, 1, 1, 2, 4, 8};
-  const wide scale = from.operation == redop::product ? wide{0.5} + static_cast<wide>(bits % 2) / 2
-                                                      : scales[bits % 8];
-  const wide size = mantissa * scale;
+  constexpr auto one = static_cast<wide>(std::uint64_t{1} << digits);
+  const auto drawn = static_cast<std::int64_t>((bits >> 8) & ((std::uint64_t{1} << digits) - 1));
+  const int exponent = static_cast<int>(for_product ? bits % 2 + 2 : bits % 7);
+  const wide scale = static_cast<wide>(1 << exponent) / 8;
+  const wide size = (1 + static_cast<wide>(drawn) / one) * scale;
   return static_cast<T>((bits >> 63) != 0 ? -size : size);
 }
 
-/// Element `index` of rank `rank`'s input. Integers are any bits: what wraps around is exact.
-template <class T>
-T value_at(const value_source& from, int rank, std::size_t index) {
-  const std::uint64_t bits = mixed_bits(from.seed, rank, index);
-  if constexpr (std::integral<T>)
-    return static_cast<T>(bits);
-  else if (from.kind == value_kind::exact)
-    return exact_float<T>(from, rank, bits);
-  else
-    return random_float<T>(from, bits);
-}
-
+/// Elements [first, first + count) of rank `rank`'s input. Integers are any bits: what wraps around
+/// is exact.
 template <class T>
 void fill_values(const value_source& from, int rank, std::size_t first, std::size_t count, T* out) {
-  for (std::size_t i = 0; i < count; ++i) out[i] = value_at<T>(from, rank, first + i);
+  const auto bits_of = [&](std::size_t i) { return mixed_bits(from.seed, rank, first + i); };
+  if constexpr (std::integral<T>) {
+    for (std::size_t i = 0; i < count; ++i) out[i] = static_cast<T>(bits_of(i));
+  } else if (from.kind == value_kind::exact) {
+    const exact_floats<T> made{from, rank};
+    for (std::size_t i = 0; i < count; ++i) out[i] = made(bits_of(i));
+  } else {
+    const bool small = from.operation == redop::product;
+    for (std::size_t i = 0; i < count; ++i) out[i] = random_float<T>(small, bits_of(i));
+  }
 }
 
 }  // namespace bench
