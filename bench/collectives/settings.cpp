@@ -261,7 +261,7 @@ settings settings_of(int count, char** given_words) {
     app.parse(count, given_words);
     understand(given, chosen);
   } catch (const CLI::ParseError& end) {
-    std::exit(app.exit(end));
+    std::exit(app.exit(end) == 0 ? 0 : 2);
   }
   return chosen;
 }

@@ -147,6 +147,7 @@ def check_errors(program):
         (["-d", "float8"], "no datatype 'float8'"),
         (["-o", "mean"], "no operation 'mean'"),
         (["-r", "2", "-t", "2"], "no rank '2'; there is: 0, 1, all"),
+        (["-t", "0"], "Value 0 not in range"),
         (["-b", "8Q"], "'8Q' is no number of bytes"),
         (["-b", "2M", "-e", "1M"], "--minbytes is more than --maxbytes"),
     ):
