@@ -1,0 +1,11 @@
+#include "fold_calls.hpp"
+#include "worlds.hpp"
+
+namespace bench {
+
+template repeated_call<threads_world> find_fold<threads_world, float>(allfold::collective,
+                                                                      std::string_view, redop);
+template repeated_call<threads_world> find_fold<threads_world, double>(allfold::collective,
+                                                                       std::string_view, redop);
+
+}  // namespace bench
