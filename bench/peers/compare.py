@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import pathlib
+import signal
 import sys
 import time
 
@@ -112,6 +113,7 @@ def run(given: argparse.Namespace, say) -> Results:
 
 def main() -> int:
     given = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that programs are ended first
 
     def say(text: str) -> None:
         print(text, flush=True)

@@ -27,9 +27,8 @@ def takes_part(contender: str, collective: str, ranks: int, size: int) -> bool:
         return collective == "all_reduce" and ranks in FLOOR_RANKS and fits
     if contender == programs.WITHOUT_CHECKS:
         return collective == "all_reduce" and size <= ONE_HOP_BYTES
-    if contender in programs.ALGORITHMS and contender != "automatic" or contender == programs.SLOWED:
-        return collective == "all_reduce"
-    return True
+    named = contender in programs.ALGORITHMS and contender != "automatic"
+    return collective == "all_reduce" or not (named or contender == programs.SLOWED)
 
 
 @dataclasses.dataclass
@@ -51,17 +50,23 @@ class Session:
         self.programs: list[Program] = []
         allfold = next(spec for spec in programs.SPECS if spec.name == programs.ALLFOLD)
         self.meter = Program(allfold, folder, 2)
-        for spec in specs:
-            if not wanted & set(spec.contenders):
-                continue
-            reason = spec.reason_to_leave_out(folder)
-            try:
-                if not reason:
-                    self.programs.append(Program(spec, folder, ranks))
-            except (Lost, OSError) as error:
-                reason = str(error)
-            if reason:
-                self.leave_out(spec, reason)
+        try:
+            for spec in specs:
+                if wanted & set(spec.contenders):
+                    self.start(spec, folder)
+        except BaseException:
+            self.close()
+            raise
+
+    def start(self, spec: Spec, folder: pathlib.Path) -> None:
+        reason = spec.reason_to_leave_out(folder)
+        try:
+            if not reason:
+                self.programs.append(Program(spec, folder, self.ranks))
+        except (Lost, OSError) as error:
+            reason = str(error)
+        if reason:
+            self.leave_out(spec, reason)
 
     def close(self) -> None:
         for program in [*self.programs, self.meter]:

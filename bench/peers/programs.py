@@ -92,10 +92,12 @@ class Program:
             stderr=self._errors, env={**os.environ, **dict(spec.environment)})
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._process.stdout, selectors.EVENT_READ)
-        words = self._read_line().split()
-        while words[:1] != ["ready"]:
-            words = self._read_line().split()
-        self._ranks = [int(word) for word in words[1:]]
+        self._ranks: list[int] = []
+        try:
+            self._ranks = self._await_ready()
+        except BaseException:
+            self.close()
+            raise
         self._signal(signal.SIGSTOP)
 
     def order(self, text: str) -> str:
@@ -127,11 +129,18 @@ class Program:
         self._errors.close()
 
     def _signal(self, which: signal.Signals) -> None:
-        for each in getattr(self, "_ranks", []):
+        for each in self._ranks:
             try:
                 os.kill(each, which)
             except ProcessLookupError:
                 pass
+
+    def _await_ready(self) -> list[int]:
+        """Its ranks' processes."""
+        while True:
+            words = self._read_line().split()
+            if words[:1] == ["ready"]:
+                return [int(word) for word in words[1:]]
 
     def _read_line(self) -> str:
         until = time.monotonic() + self.patience

@@ -41,7 +41,7 @@ def _targets(all: Results) -> str:
     every = targets.targets(all)
     text = table(["to be reached", ""], [[it.name, it.verdict] for it in every])
     text = text.replace("---:", "---")
-    text += "\nA ratio is the median, with the quartiles in brackets, of the ratios of all rounds.\n"
+    text += "\nA ratio is the median of the ratios of all rounds, with their quartiles.\n"
     for it in every:
         if it.cases:
             rows = [[case.at, case.measured, "yes" if case.reached else "**no**"]
@@ -111,8 +111,8 @@ def _others(all: Results) -> str:
     if not rows:
         return ""
     faster = sum(ratio > 1 for ratio in ratios)
-    return ("## The other collectives\n\nµs a call (quartiles), against the fastest of both MPIs in "
-            "all their settings. The size is that of the whole: of what a rank has at the end of "
+    return ("## The other collectives\n\n"
+            "µs a call (quartiles), against the fastest of both MPIs in all their settings. The size is that of the whole: of what a rank has at the end of "
             "all_gather, and at the beginning of reduce_scatter and all_to_all; one float for each "
             "rank at least. Many calls are made in a row, so a root may be ahead of the others. "
             f"`allfold` is the library's default algorithm: faster in {faster} of {len(ratios)} "
@@ -120,7 +120,8 @@ def _others(all: Results) -> str:
 
 
 def _who(all: Results) -> str:
-    text = "- `direct`, `ring`, `tree`, `halving_doubling`, `automatic`: the library's algorithms.\n"
+    own = ", ".join(f"`{name}`" for name in programs.ALGORITHMS)
+    text = f"- {own}: the library's algorithms.\n"
     text += ("- `zero_copy`, `one_hop`: floors, what threads can do at best by hand without any "
              "check: [floor.hpp](../../bench/floor.hpp).\n"
              "- `direct_without_checks`: the library's schedule and execution over a port that "

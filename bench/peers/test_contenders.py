@@ -1,5 +1,5 @@
-"""The library's own program does what it is told, and a contender that is slowed on purpose comes out
-slower: the comparison can fail. Usage: test_contenders.py PROGRAM"""
+"""The library's own program does what it is told, and a contender that is slowed on purpose comes
+out slower: the comparison can fail. Usage: test_contenders.py PROGRAM"""
 
 import pathlib
 import statistics
