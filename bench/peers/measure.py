@@ -47,6 +47,7 @@ class Session:
                  results: Results, say) -> None:
         self.ranks, self.wanted, self.results, self.say = ranks, wanted, results, say
         self.estimates: dict[Key, float] = {}  # µs
+        self.shuffle = random.Random(2)
         self.programs: list[Program] = []
         allfold = next(spec for spec in programs.SPECS if spec.name == programs.ALLFOLD)
         self.meter = Program(allfold, folder, 2)
@@ -120,6 +121,7 @@ class Session:
         program.close()
 
     def turn(self, program: Program, round_number: int, keys: list[Key]) -> None:
+        keys = self.shuffle.sample(keys, len(keys))  # nobody is always first, or behind the same
         before = self.way_ns()
         found = self.order(program, keys, self.passes(keys))
         if found is None:

@@ -76,6 +76,24 @@ def _ratios(all: Results, ranks: int) -> str:
     return table(head, rows)
 
 
+def _control(all: Results) -> str:
+    """The same code under two names: how far from 1 a ratio comes by chance."""
+    rows = []
+    for ranks in all.ranks():
+        for size in all.sizes("all_reduce", ranks):
+            ratio = all.ratio(Key("all_reduce", ranks, size, "automatic"),
+                              Key("all_reduce", ranks, size, "direct"))
+            if ratio:
+                rows.append([str(ranks), size_name(size), f"{ratio.median:.2f}",
+                             f"{ratio.low:.2f} to {ratio.high:.2f}"])
+    if not rows:
+        return ""
+    return ("## How far chance goes\n\n`automatic` is the code of `direct` under another name, so "
+            "their ratio would be 1 on a machine without noise. A ratio that is no farther from 1 "
+            "than this one or its quartiles shows nothing.\n\n"
+            + table(["ranks", "size", "`automatic` / `direct`", "quartiles"], rows) + "\n")
+
+
 def _all_reduce(all: Results, ranks: int, pictures: list[str]) -> str:
     names = all.contenders("all_reduce", ranks)
     if not names:
@@ -145,6 +163,7 @@ def markdown(all: Results, pictures: list[str]) -> str:
         "contender has its turn at every size, and those whose turn it is not are stopped. Rank r "
         "is bound to core r, round and round, for all alike.\n\n")
     text += _who(all) + "\n## What was to be reached\n\n" + _targets(all) + "\n"
+    text += _control(all)
     for ranks in all.ranks():
         text += _all_reduce(all, ranks, pictures)
     return (text + _others(all)).rstrip() + "\n"

@@ -100,6 +100,17 @@ class Targets(unittest.TestCase):
         self.assertEqual(by_name("`tree`").verdict, "not measured")
 
 
+class Floors(unittest.TestCase):
+    def test_a_floor_slower_than_the_library_is_no_bound(self):
+        it = canned()
+        floor = Key("all_reduce", 2, 32 << 10, "zero_copy")
+        for turn in it.turns[floor]:
+            turn.us *= 4
+        case = targets.targets(it)[0].cases[0]
+        self.assertFalse(case.reached)
+        self.assertIn("no bound", case.measured)
+
+
 class Report(unittest.TestCase):
     def test_says_it(self):
         text = report.markdown(canned(), ["host_time_2_ranks.png"])
