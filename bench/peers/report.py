@@ -130,7 +130,8 @@ def _others(all: Results) -> str:
         return ""
     faster = sum(ratio > 1 for ratio in ratios)
     return ("## The other collectives\n\n"
-            "µs a call (quartiles), against the fastest of both MPIs in all their settings. The size is that of the whole: of what a rank has at the end of "
+            "µs a call (quartiles), against the fastest of both MPIs in all their settings. "
+            "The size is that of the whole: of what a rank has at the end of "
             "all_gather, and at the beginning of reduce_scatter and all_to_all; one float for each "
             "rank at least. Many calls are made in a row, so a root may be ahead of the others. "
             f"`allfold` is the library's default algorithm: faster in {faster} of {len(ratios)} "
