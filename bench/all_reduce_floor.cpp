@@ -1,17 +1,14 @@
 // all_reduce<direct> of two ranks beside what two threads can do at best by hand, in one run.
 //
-// Two floors, written for this one case alone: no checks, no time limit, nothing but the counters.
-//  - one hop: each thread puts its elements beside its counter, in the same cache line where they
-//    fit, and adds the other's; for short messages.
-//  - zero copy: each thread adds one half and writes it to both; for long ones.
-// Floors and library take turns in one process, so that both see the same machine; what counts is
-// the ratio. Prints a table, or JSON with --json.
+// The floors are those of floor.hpp: one hop for short messages, zero copy for long ones. Floors
+// and library take turns in one process, so that both see the same machine; what counts is the
+// ratio. Prints a table, or JSON with --json.
+#include "floor.hpp"
+
 #include <algorithm>
 #include <allfold/allfold.hpp>
-#include <array>
-#include <atomic>
+#include <chrono>
 #include <cstdio>
-#include <cstring>
 #include <memory>
 #include <string_view>
 #include <vector>
@@ -19,71 +16,6 @@
 namespace {
 
 using clock_type = std::chrono::steady_clock;
-
-// Vectorised at -O2 too: the floor is to be as fast as the compiler can make it.
-#if defined(__GNUC__) && !defined(__clang__)
-__attribute__((optimize("O3")))
-#endif
-void add_to_both(float* __restrict a, float* __restrict b, std::size_t count) {
-  for (std::size_t i = 0; i < count; ++i) {
-    const float sum = a[i] + b[i];
-    a[i] = sum;
-    b[i] = sum;
-  }
-}
-
-template <class Ready>
-void spin(Ready ready) {
-  for (int looks = 0; !ready(); ++looks) {
-    allfold::relax();
-    if (looks > 1 << 16) std::this_thread::yield();
-  }
-}
-
-struct alignas(128) counter {
-  std::atomic<std::uint64_t> value{0};
-};
-
-struct alignas(64) mailbox {
-  std::atomic<std::uint64_t> value{0};
-  float payload[1024 / sizeof(float) + 14];
-};
-
-struct floor_state {
-  counter counters[2];
-  mailbox mailboxes[2][2];  // by rank and parity, so that nobody waits to leave
-  float* data[2];
-};
-
-void zero_copy(floor_state& shared, int rank, float* data, std::size_t count, std::uint64_t& base) {
-  shared.data[rank] = data;
-  auto& mine = shared.counters[rank].value;
-  auto& its = shared.counters[1 - rank].value;
-  mine.store(base + 1, std::memory_order_release);
-  spin([&] { return its.load(std::memory_order_acquire) >= base + 1; });
-  const std::size_t half = (count / 2 + 15) / 16 * 16;
-  const std::size_t middle = std::min(half, count);
-  float* const other = shared.data[1 - rank];
-  if (rank == 0)
-    add_to_both(data, other, middle);
-  else
-    add_to_both(data + middle, other + middle, count - middle);
-  mine.store(base + 2, std::memory_order_release);
-  spin([&] { return its.load(std::memory_order_acquire) >= base + 2; });
-  base += 2;
-}
-
-void one_hop(floor_state& shared, int rank, float* data, std::size_t count, std::uint64_t& base) {
-  ++base;
-  mailbox& mine = shared.mailboxes[rank][base % 2];
-  mailbox& its = shared.mailboxes[1 - rank][base % 2];
-  std::memcpy(mine.payload, data, count * sizeof(float));
-  mine.value.store(base, std::memory_order_release);
-  spin([&] { return its.value.load(std::memory_order_acquire) >= base; });
-  const float* const first = rank == 0 ? data : its.payload;
-  const float* const second = rank == 0 ? its.payload : data;
-  for (std::size_t i = 0; i < count; ++i) data[i] = first[i] + second[i];
-}
 
 struct row {
   std::size_t bytes = 0;
@@ -105,24 +37,23 @@ double microseconds_each(int iterations, Work work) {
 
 row measure(std::size_t bytes, int rounds) {
   row result{bytes};
-  auto shared = std::make_unique<floor_state>();
+  auto shared = std::make_unique<floors::shared_state<2>>(allfold::usable_cores() < 2);
   allfold::spawn(2, [&](auto& world) {
     const std::size_t count = bytes / sizeof(float);
     std::vector<float> data(count, 0.0f);  // sums of zeros: no overflow after any number of rounds
-    std::uint64_t hop_base = 0, copy_base = 0;
     const int iterations =
         static_cast<int>(std::clamp<std::size_t>((8u << 20) / (bytes + 64), 1, 4000));
     std::vector<double> hop, copy, library;
     for (int round = -1; round < rounds; ++round) {
       allfold::barrier(world);
       const double c = microseconds_each(
-          iterations, [&] { zero_copy(*shared, world.rank(), data.data(), count, copy_base); });
+          iterations, [&] { shared->zero_copy(world.rank(), data.data(), count); });
       allfold::barrier(world);
       const double l =
           microseconds_each(iterations, [&] { allfold::all_reduce<allfold::direct>(world, data); });
       allfold::barrier(world);
-      const double h = bytes > 1024 ? 0.0 : microseconds_each(iterations, [&] {
-        one_hop(*shared, world.rank(), data.data(), count, hop_base);
+      const double h = bytes > floors::one_hop_bytes ? 0.0 : microseconds_each(iterations, [&] {
+        shared->one_hop(world.rank(), data.data(), count);
       });
       if (round < 0) continue;  // warm-up
       hop.push_back(h);
