@@ -23,7 +23,7 @@ template <class World, class Schedule>
 fold_plan plan_evenly(const Schedule& plan, int ranks, std::size_t count, std::size_t bytes) {
   if constexpr (requires { typename Schedule::small; })
     if (count * bytes <= World::small_bytes)
-      return plan_evenly<World>(typename Schedule::small{}, ranks, count, bytes);
+      return plan_evenly<World>(allfold::detail::small_of(plan), ranks, count, bytes);
   const int pieces = allfold::detail::pieces_of<World>(plan, ranks, count * bytes);
   return planned(plan, ranks, {count, plan.chunks(ranks), pieces, 64 / bytes});
 }

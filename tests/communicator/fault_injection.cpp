@@ -246,6 +246,45 @@ subject all_gather_by(std::string name, std::size_t share) {
           }};
 }
 
+template <class Schedule>
+subject scatter_by(std::string name, std::size_t share) {
+  return {std::move(name), steps_of<Schedule>,
+          [=](world_type& world) {
+            const bool is_root = world.rank() == world.size() / 2;
+            return memory{std::vector<float>(is_root ? times(world, share) : 0),
+                          std::vector<float>(share)};
+          },
+          [](world_type& world, memory& mine) {
+            allfold::scatter<through<Schedule>>(world, mine.input, mine.output, world.size() / 2);
+          }};
+}
+template <class Schedule>
+subject gather_by(std::string name, std::size_t share) {
+  return {std::move(name), steps_of<Schedule>,
+          [=](world_type& world) {
+            const bool is_root = world.rank() == world.size() / 2;
+            return memory{std::vector<float>(share),
+                          std::vector<float>(is_root ? times(world, share) : 0)};
+          },
+          [](world_type& world, memory& mine) {
+            allfold::gather<through<Schedule>>(world, mine.input, mine.output, world.size() / 2);
+          }};
+}
+template <class Schedule>
+subject all_to_all_by(std::string name, std::size_t share, bool in_place) {
+  return {std::move(name), [=](int size) { return Schedule{.in_place = in_place}.steps(size); },
+          [=](world_type& world) {
+            return memory{std::vector<float>(times(world, share)),
+                          std::vector<float>(in_place ? 0 : times(world, share))};
+          },
+          [=](world_type& world, memory& mine) {
+            if (in_place)
+              allfold::all_to_all<through<Schedule>>(world, mine.input);
+            else
+              allfold::all_to_all<through<Schedule>>(world, mine.input, mine.output);
+          }};
+}
+
 /// Every schedule of the library, at the sizes of messages that differ for it.
 std::vector<subject> all_subjects() {
   using namespace allfold;
@@ -271,47 +310,24 @@ std::vector<subject> all_subjects() {
       broadcast_by<ring::broadcast>("ring::broadcast in pieces", 4000, 3),
       broadcast_by<tree::broadcast>("tree::broadcast", 100),
       broadcast_by<tree::broadcast>("tree::broadcast in pieces", 4000, 3),
-      reduce_scatter_by<direct::reduce_scatter>("direct::reduce_scatter", 200),
+      reduce_scatter_by<direct::reduce_scatter>("direct::reduce_scatter", 600),
       reduce_scatter_by<ring::reduce_scatter>("ring::reduce_scatter", 200),
-      all_gather_by<direct::all_gather>("direct::all_gather", 200),
+      all_gather_by<direct::all_gather>("direct::all_gather", 600),
       all_gather_by<ring::all_gather>("ring::all_gather", 200),
+      // By slots.
+      reduce_by<one_shot::reduce>("one_shot::reduce", 100),
+      broadcast_by<one_shot::broadcast>("one_shot::broadcast", 100),
+      reduce_scatter_by<one_shot::reduce_scatter>("one_shot::reduce_scatter", 20),
+      all_gather_by<one_shot::all_gather>("one_shot::all_gather", 20),
+      scatter_by<one_shot::scatter>("one_shot::scatter", 20),
+      gather_by<one_shot::gather>("one_shot::gather", 20),
+      all_to_all_by<one_shot::all_to_all>("one_shot::all_to_all", 20, false),
+      all_to_all_by<one_shot::all_to_all>("one_shot::all_to_all in place", 20, true),
+      scatter_by<direct::scatter>("direct::scatter", 600),
+      gather_by<direct::gather>("direct::gather", 600),
+      all_to_all_by<direct::all_to_all>("direct::all_to_all", 600, false),
+      all_to_all_by<direct::all_to_all>("direct::all_to_all in place", 600, true),
   };
-  all.push_back({"direct::scatter", steps_of<direct::scatter>,
-                 [](world_type& world) {
-                   const bool is_root = world.rank() == world.size() / 2;
-                   return memory{std::vector<float>(is_root ? times(world, 200) : 0),
-                                 std::vector<float>(200)};
-                 },
-                 [](world_type& world, memory& mine) {
-                   allfold::scatter<through<direct::scatter>>(world, mine.input, mine.output,
-                                                              world.size() / 2);
-                 }});
-  all.push_back({"direct::gather", steps_of<direct::gather>,
-                 [](world_type& world) {
-                   const bool is_root = world.rank() == world.size() / 2;
-                   return memory{std::vector<float>(200),
-                                 std::vector<float>(is_root ? times(world, 200) : 0)};
-                 },
-                 [](world_type& world, memory& mine) {
-                   allfold::gather<through<direct::gather>>(world, mine.input, mine.output,
-                                                            world.size() / 2);
-                 }});
-  all.push_back({"direct::all_to_all", steps_of<direct::all_to_all>,
-                 [](world_type& world) {
-                   return memory{std::vector<float>(times(world, 200)),
-                                 std::vector<float>(times(world, 200))};
-                 },
-                 [](world_type& world, memory& mine) {
-                   allfold::all_to_all<through<direct::all_to_all>>(world, mine.input, mine.output);
-                 }});
-  all.push_back({"direct::all_to_all in place",
-                 [](int size) { return direct::all_to_all{.in_place = true}.steps(size); },
-                 [](world_type& world) {
-                   return memory{std::vector<float>(times(world, 200)), {}};
-                 },
-                 [](world_type& world, memory& mine) {
-                   allfold::all_to_all<through<direct::all_to_all>>(world, mine.input);
-                 }});
   all.push_back(
       {"direct::barrier", steps_of<direct::barrier>, [](world_type&) { return memory{}; },
        [](world_type& world, memory&) { allfold::barrier<through<direct::barrier>>(world); }});

@@ -329,10 +329,16 @@ TEST_CASE("another root than the others' is told on every rank") {
   check({"broadcast<tree>",
          {broadcast_of<float, tree>(10, 0), "root 0"},
          {broadcast_of<float, tree>(10, 1), "root 1"}});
+  check({"broadcast<direct>, long",
+         {broadcast_of<float>(1000, 0), "root 0"},
+         {broadcast_of<float>(1000, 1), "root 1"}});
   check({"reduce<direct>",
-         {reduce_of<float>(10, 0), "root 0"},
-         {reduce_of<float>(10, 1), "root 1"},
+         {reduce_of<float>(1000, 0), "root 0"},
+         {reduce_of<float>(1000, 1), "root 1"},
          true});
+  check({"reduce in one shot",
+         {reduce_of<float>(10, 0), "root 0"},
+         {reduce_of<float>(10, 1), "root 1"}});
   check({"reduce<ring>",
          {reduce_of<float, ring>(10, 0), "root 0"},
          {reduce_of<float, ring>(10, 1), "root 1"}});
@@ -344,6 +350,26 @@ TEST_CASE("another root than the others' is told on every rank") {
          {reduce_of<float, allfold::primary<>>(10, 1), "root 1"}});
   check({"scatter", {scatter_of<float>(10, 0), "root 0"}, {scatter_of<float>(10, 1), "root 1"}});
   check({"gather", {gather_of<float>(10, 0), "root 0"}, {gather_of<float>(10, 1), "root 1"}});
+}
+
+TEST_CASE("calls in which no rank waits for another are compared later on") {
+  // Each of two ranks takes itself for the one that need not wait.
+  for (int rounds = 1; rounds <= 7; ++rounds) {
+    CAPTURE(rounds);
+    std::vector<int> said(2, -1);
+    const auto body = [&](world_type& world) {
+      const outcome told = attempt([&] {
+        for (int i = 0; i < rounds; ++i) broadcast_of<float>(10, 0)(world, {});
+        for (int i = 0; i < 7; ++i)
+          broadcast_of<float>(10, world.rank())(world, source_location::current());
+        allfold::barrier(world);
+      });
+      CHECK(told.how == ending::mismatch);
+      said[at(world.rank())] = told.says("broadcast #" + std::to_string(rounds)) ? rounds : 0;
+    };
+    for (const outcome& each : run_ranks(2, body)) CHECK(each.how == ending::returned);
+    for (const int each : said) CHECK(each == rounds);  // where they parted, not where it was found
+  }
 }
 
 TEST_CASE("another algorithm than the others' is told on every rank") {

@@ -53,7 +53,7 @@ template <class World, class Schedule>
 fold_plan even_plan(const Schedule& plan, int ranks, std::size_t count, const element_kind& kind) {
   if constexpr (requires { typename Schedule::small; })
     if (count * kind.size <= World::small_bytes && kind.alignment <= 16)
-      return even_plan<World>(typename Schedule::small{}, ranks, count, kind);
+      return even_plan<World>(allfold::detail::small_of(plan), ranks, count, kind);
   const std::size_t granule = kind.size >= 64 ? 1 : 64 / kind.size;
   const int pieces = allfold::detail::pieces_of<World>(plan, ranks, count * kind.size);
   return plan_of(plan, ranks, allfold::partition{count, plan.chunks(ranks), pieces, granule});

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <allfold/collective/native.hpp>
+#include <allfold/collective/short_message.hpp>
 #include <allfold/communicator/call.hpp>
 #include <allfold/communicator/concepts.hpp>
 #include <allfold/elements.hpp>
@@ -149,7 +150,7 @@ void run(World& world, const Schedule& plan, const T* input, T* output, const pa
   said.root = root_of(plan);
   if constexpr (requires { plan.in_place; }) said.in_place = plan.in_place;
   const auto scratch = static_cast<std::size_t>(scratch_chunks_of(plan, world.size()));
-  const std::size_t slot = reads_slots<Schedule> ? said.count * sizeof(T) : 0;
+  const std::size_t slot = given<Schedule>(plan, parts, world.rank(), said.count) * sizeof(T);
   const std::size_t scratch_bytes = scratch == 0 ? 0 : scratch * parts.longest() * sizeof(T);
   world.template run<T>(plan, {input, output, slot, scratch_bytes}, parts, operation, said);
 }
@@ -169,12 +170,11 @@ constexpr int pieces_of(const Schedule& plan, int size, std::size_t bytes) {
 template <class T, class World, class Schedule, class Operation>
 void run_in_chunks(World& world, const Schedule& plan, const T* input, T* output, std::size_t count,
                    const Operation& operation, std::source_location where) {
-  if constexpr (requires { typename Schedule::small; }) {
-    if (count * sizeof(T) <= world.small_bytes && alignof(T) <= 16) {
-      run_in_chunks(world, typename Schedule::small{}, input, output, count, operation, where);
+  if constexpr (has_small<T, World, Schedule>)
+    if (count * sizeof(T) <= World::small_bytes) {
+      run_in_chunks(world, small_of(plan), input, output, count, operation, where);
       return;
     }
-  }
   constexpr std::size_t granule = sizeof(T) >= 64 ? 1 : 64 / sizeof(T);
   const partition parts{count, plan.chunks(world.size()),
                         pieces_of<World>(plan, world.size(), count * sizeof(T)), granule};
@@ -200,7 +200,15 @@ void run_by_rank(World& world, const Schedule& plan, const T* input, T* output, 
   if constexpr (has_engine<World>) {
     run_natively(world, plan, input, output, share, {}, operation, said);
   } else {
-    const partition parts{share * static_cast<std::size_t>(world.size()), world.size(), 1, 1};
+    const std::size_t whole = share * static_cast<std::size_t>(world.size());
+    const partition parts{whole, world.size(), 1, 1};
+    if constexpr (has_small<T, World, Schedule>) {
+      const std::size_t gives = holds_own_chunk(Schedule::kind, buffer::input) ? share : whole;
+      if (gives * sizeof(T) <= World::small_bytes) {
+        run(world, small_of(plan), input, output, parts, operation, said);
+        return;
+      }
+    }
     run(world, plan, input, output, parts, operation, said);
   }
 }

@@ -53,7 +53,7 @@ class membership {
     const std::size_t lines = (memory.scratch_bytes + sizeof(line) - 1) / sizeof(line);
     if (lines > scratch_.size()) scratch_.resize(lines);
     post& own = team_->post_of(rank_, number_);
-    own.fingerprint = fingerprint_ = mine.fingerprint();
+    own.fingerprint = history_ = mixed(mine.fingerprint(), history_);
     // Whether a buffer is only read is the schedule's business, and proven.
     own.input = input_ = static_cast<std::byte*>(const_cast<void*>(memory.input));
     own.output = output_ = static_cast<std::byte*>(memory.output);
@@ -151,21 +151,24 @@ class membership {
     if (its.met != number_ + 1) {
       post& said = team_->post_of(peer, number_);
       wait(peer, [&] { return said.stamp.load(std::memory_order_acquire) >= number_ + 1; });
-      if (said.fingerprint != fingerprint_) fail(failure_kind::mismatch, disagreement());
+      if (said.fingerprint != history_) fail(failure_kind::mismatch, disagreement(peer, number_));
       its = {number_ + 1, &said};
     }
     return *its.said;
   }
 
-  /// Waits until all ranks have completed the collectives whose posts are about to be used again.
+  /// Waits until no rank is too far behind, and finds out if those have called something else that
+  /// were not met since: under many schedules a rank never waits for some of the others.
   void limit_lead() {
-    constexpr std::uint64_t stride = window / 2;
-    if (number_ % stride != 0 || number_ < window) return;
+    if (number_ % longest_lead != 0 || number_ < longest_lead) return;
+    const std::uint64_t last = number_ - longest_lead;
     for (int peer = 0; peer < size(); ++peer) {
-      // A rank that was met in a collective had completed those before it.
-      if (peer == rank_ || peers_[at(peer)].met + stride > number_ + 1) continue;
+      // A rank that was met in a collective had completed those before it, and called the same.
+      if (peer == rank_ || peers_[at(peer)].met > last + 1) continue;
       std::atomic<std::uint64_t>& completed = team_->of(peer).completed;
-      wait(peer, [&] { return completed.load(std::memory_order_acquire) > number_ - stride; });
+      wait(peer, [&] { return completed.load(std::memory_order_acquire) > last; });
+      if (team_->post_of(peer, last).fingerprint != team_->post_of(rank_, last).fingerprint)
+        fail(failure_kind::mismatch, disagreement(peer, last));
     }
   }
 
@@ -206,24 +209,36 @@ class membership {
            (inside ? ", which has entered it but does not go on"
                    : ", which has not entered it: it has completed " + done_by(peer));
   }
-  /// Who calls what, of the ranks that have entered a collective of this number.
-  std::string disagreement() {
+  /// Where this rank and a peer began to disagree: not later than collective `number`.
+  std::uint64_t parting_from(int peer, std::uint64_t number) {
+    constexpr std::uint64_t kept =
+        window - 2 * longest_lead;  // nobody writes these posts again yet
+    std::uint64_t first = number < kept ? 0 : number - kept + 1;
+    while (first < number &&
+           team_->post_of(peer, first).fingerprint == team_->post_of(rank_, first).fingerprint)
+      ++first;
+    return first;
+  }
+  /// Who calls what, of the ranks that have entered the collective where a peer parts from this
+  /// one.
+  std::string disagreement(int peer, std::uint64_t number) {
+    const std::uint64_t parting = parting_from(peer, number);
     std::string text = "the ranks call different collectives";
     int listed = 0;
-    for (int peer = 0; peer < size() && listed < 16; ++peer) {
-      if (team_->post_of(peer, number_).stamp.load() != number_ + 1) continue;
+    for (int each = 0; each < size() && listed < 16; ++each) {
+      if (team_->post_of(each, parting).stamp.load() != parting + 1) continue;
       ++listed;
-      text += "\n  rank " + std::to_string(peer) + " calls " +
-              describe(team_->of(peer).said[number_ % window], number_);
+      text += "\n  rank " + std::to_string(each) + " calls " +
+              describe(team_->of(each).said[parting % window], parting);
     }
     return text;
   }
 
   std::shared_ptr<team> team_;
   int rank_;
-  std::uint64_t number_ = 0;  ///< of the current collective
-  std::uint64_t base_ = 0;    ///< progress before the current collective, the same on all ranks
-  std::uint64_t fingerprint_ = 0;
+  std::uint64_t number_ = 0;    ///< of the current collective
+  std::uint64_t base_ = 0;      ///< progress before the current collective, the same on all ranks
+  std::uint64_t history_ = 0;   ///< the fingerprint of all calls so far
   const call* call_ = nullptr;  ///< the current collective's
   std::byte* input_ = nullptr;  ///< likewise
   std::byte* output_ = nullptr;

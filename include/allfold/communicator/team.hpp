@@ -12,9 +12,11 @@
 
 namespace allfold::threads {
 
-/// No rank is further ahead of another than this many collectives: what a rank says of one, and its
-/// slot, stay readable until all ranks have completed it.
-inline constexpr std::uint64_t window = 4;
+/// How many collectives' posts are kept: what a rank says of one, and its slot, stay readable until
+/// all ranks have completed it, and a few more, so that a disagreement is told of where it began.
+inline constexpr std::uint64_t window = 8;
+/// No rank is further ahead of another than this many collectives.
+inline constexpr std::uint64_t longest_lead = 2;
 
 /// Bytes of a message that fit a slot.
 inline constexpr std::size_t slot_bytes = 33 * 64 - 48;
@@ -32,7 +34,7 @@ struct team_options {
 /// message arrives together with the news of it.
 struct alignas(64) post {
   std::atomic<std::uint64_t> stamp{0};
-  std::uint64_t fingerprint = 0;
+  std::uint64_t fingerprint = 0;  ///< of this call and all before it
   std::byte* input = nullptr;
   std::byte* output = nullptr;
   std::byte* scratch = nullptr;

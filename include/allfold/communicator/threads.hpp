@@ -77,8 +77,9 @@ class communicator {
     meet({.kind = &kind_of_call<direct::barrier, char, sum>, .where = where});
   }
 
-  /// The largest message in bytes that may be sent through slots.
+  /// The largest message in bytes that may be sent through slots, and in which collectives.
   static constexpr std::size_t small_bytes = slot_bytes;
+  static constexpr bool has_slots_for(collective) { return true; }
 
   /// Divides the ranks into teams: those that give the same color, ordered by key, then by rank.
   /// Every rank calls it. The new teams have this one's options; a failure of one team is its own.

@@ -47,7 +47,7 @@ class host_run {
         line_{plan, port.size(), parts.pieces()} {}
 
   std::uint64_t operator()() {
-    if constexpr (reads_slots<Schedule>)
+    if constexpr (reads_slots<Schedule> && Schedule::kind == collective::all_reduce)
       if (plan_.steps(port_.size()) == 1 && parts_.pieces() == 1) return one_hop();
     const int rank = port_.rank();
     const int size = port_.size();

@@ -2,29 +2,9 @@
 // hops where all memory is within reach, as on one node. All folds are in rank order.
 #pragma once
 
-#include <allfold/schedule/step.hpp>
+#include <allfold/schedule/one_shot.hpp>
 
 namespace allfold {
-
-/// All-reduce in one shot, for messages that fit a slot: every rank folds all slots itself, one
-/// hop after the last rank has entered. Nobody waits to leave, since slots outlive the call.
-struct one_shot {
-  static constexpr collective kind = collective::all_reduce;
-  static constexpr std::string_view name = "one_shot";
-  static constexpr bool reads_slots = true;
-
-  ALLFOLD_HOST_DEVICE constexpr int chunks(int) const { return 1; }
-  ALLFOLD_HOST_DEVICE constexpr int steps(int) const { return 1; }
-  ALLFOLD_HOST_DEVICE constexpr step at(int rank, int size, int) const {
-    step now;  // named, so that it is made where the caller has it: copies cost more than the fold
-    now.from(every(size), buffer::slot)
-        .to(only(rank), buffer::output)
-        .after(every(size), entered)
-        .complete();
-    return now;
-  }
-  ALLFOLD_HOST_DEVICE constexpr waits exit(int, int) const { return {}; }
-};
 
 /// The direct algorithm; itself the two-shot all-reduce: rank r folds chunk r from every rank, in
 /// rank order, and writes it to every rank. The fewest bytes, one step, in place without staging.
@@ -54,6 +34,7 @@ struct direct {
   struct reduce {
     static constexpr collective kind = collective::reduce;
     static constexpr std::string_view name = "direct";
+    using small = one_shot::reduce;
     int root = 0;
 
     ALLFOLD_HOST_DEVICE constexpr int chunks(int size) const { return size; }
@@ -74,6 +55,7 @@ struct direct {
   struct broadcast {
     static constexpr collective kind = collective::broadcast;
     static constexpr std::string_view name = "direct";
+    using small = one_shot::broadcast;
     int root = 0;
 
     ALLFOLD_HOST_DEVICE constexpr int chunks(int) const { return 1; }
@@ -93,6 +75,7 @@ struct direct {
   struct reduce_scatter {
     static constexpr collective kind = collective::reduce_scatter;
     static constexpr std::string_view name = "direct";
+    using small = one_shot::reduce_scatter;
 
     ALLFOLD_HOST_DEVICE constexpr int chunks(int size) const { return size; }
     ALLFOLD_HOST_DEVICE constexpr int steps(int) const { return 1; }
@@ -112,6 +95,7 @@ struct direct {
   struct all_gather {
     static constexpr collective kind = collective::all_gather;
     static constexpr std::string_view name = "direct";
+    using small = one_shot::all_gather;
 
     ALLFOLD_HOST_DEVICE constexpr int chunks(int size) const { return size; }
     ALLFOLD_HOST_DEVICE constexpr int steps(int) const { return 1; }
@@ -130,6 +114,7 @@ struct direct {
   struct scatter {
     static constexpr collective kind = collective::scatter;
     static constexpr std::string_view name = "direct";
+    using small = one_shot::scatter;
     int root = 0;
 
     ALLFOLD_HOST_DEVICE constexpr int chunks(int size) const { return size; }
@@ -149,6 +134,7 @@ struct direct {
   struct gather {
     static constexpr collective kind = collective::gather;
     static constexpr std::string_view name = "direct";
+    using small = one_shot::gather;
     int root = 0;
 
     ALLFOLD_HOST_DEVICE constexpr int chunks(int size) const { return size; }
@@ -170,6 +156,7 @@ struct direct {
   struct all_to_all {
     static constexpr collective kind = collective::all_to_all;
     static constexpr std::string_view name = "direct";
+    using small = one_shot::all_to_all;
     bool in_place = false;
 
     ALLFOLD_HOST_DEVICE constexpr int chunks(int size) const { return size; }
@@ -209,8 +196,6 @@ struct direct {
 };
 
 template <>
-inline constexpr bool trusted<one_shot> = true;
-template <>
 inline constexpr bool trusted<direct> = true;
 template <>
 inline constexpr bool trusted<direct::reduce> = true;
@@ -233,7 +218,6 @@ inline constexpr bool trusted<direct::barrier> = true;
 
 #ifdef ALLFOLD_PROVE
 #include <allfold/schedule/proof.hpp>
-static_assert(allfold::proven<allfold::one_shot>);
 static_assert(allfold::proven<allfold::direct>);
 static_assert(allfold::proven<allfold::direct::reduce>);
 static_assert(allfold::proven<allfold::direct::broadcast>);

@@ -145,10 +145,11 @@ class happens_before {
           use_cell(memory_.cell(rank, where, chunk, piece), chunk);
     }
     if (!reads_slots<Schedule>) return;
-    for (int piece = 0; piece < pieces_; ++piece) {
-      const std::size_t slot = memory_.cell(rank, buffer::slot, 0, piece);
-      if (writes_[slot].rank < 0) use_cell(slot, 0);
-    }
+    for (int chunk = 0; chunk < chunks_; ++chunk)
+      for (int piece = 0; piece < pieces_; ++piece) {
+        const std::size_t slot = memory_.cell(rank, buffer::slot, chunk, piece);
+        if (writes_[slot].rank < 0) use_cell(slot, chunk);
+      }
   }
 
   /// A copy from a place to the same place, as of a root's own data in place, is not carried out.

@@ -89,9 +89,10 @@ class partition {
   const std::size_t* counts_ = nullptr;
 };
 
-/// True if a rank's input (or output) holds its own chunk only, not all of them.
+/// True if a rank's input and slot (or output) hold its own chunk only, not all of them.
 ALLFOLD_HOST_DEVICE constexpr bool holds_own_chunk(collective kind, buffer where) {
-  if (where == buffer::input) return kind == collective::all_gather || kind == collective::gather;
+  if (where == buffer::input || where == buffer::slot)
+    return kind == collective::all_gather || kind == collective::gather;
   if (where == buffer::output)
     return kind == collective::reduce_scatter || kind == collective::scatter;
   return false;
