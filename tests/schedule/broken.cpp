@@ -324,6 +324,21 @@ TEST_CASE("outside_memory: a slot is written") {
       });
 }
 
+TEST_CASE("outside_memory: an all-reduce through slots does something else besides") {
+  refuses<one_shot>({flaw::outside_memory, 3, 4, "rank 2, step 0, peer 1, chunk 0"},
+                    [](script& plan) {
+                      change_steps(plan, [](step& now, int rank, int) {
+                        if (rank == 2) now.to(only(1), buffer::output);
+                      });
+                    });
+  refuses<one_shot>({flaw::outside_memory, 3, 4, "rank 2, step 0, peer 1, chunk 0"},
+                    [](script& plan) {
+                      change_steps(plan, [](step& now, int rank, int) {
+                        if (rank == 2) now.from(only(1), buffer::input);
+                      });
+                    });
+}
+
 TEST_CASE("outside_memory: there is less scratch memory than is used") {
   refuses<ring::reduce_scatter>({flaw::outside_memory, 4, 4, "rank 1, step 1, peer 1, chunk 1"},
                                 [](script& plan) {

@@ -56,7 +56,9 @@ void for_sizes(int most, Check check) {
   direct::reduce, ring::reduce, tree::reduce, primary<0>::reduce, direct::reduce_scatter,        \
       ring::reduce_scatter, direct::broadcast, ring::broadcast, tree::broadcast,                 \
       direct::all_gather, ring::all_gather, direct::scatter, direct::gather, direct::all_to_all, \
-      direct::barrier, dissemination::barrier
+      direct::barrier, dissemination::barrier, one_shot::reduce, one_shot::broadcast,            \
+      one_shot::reduce_scatter, one_shot::all_gather, one_shot::scatter, one_shot::gather,       \
+      one_shot::all_to_all
 
 TEST_CASE_TEMPLATE("sound over 1 to 64 ranks", Schedule, ALL_REDUCES, OTHERS) {
   for_sizes<Schedule>(64, [](const Schedule& plan, int size) {
@@ -65,9 +67,11 @@ TEST_CASE_TEMPLATE("sound over 1 to 64 ranks", Schedule, ALL_REDUCES, OTHERS) {
 }
 
 TEST_CASE("all_to_all is sound in place") {
-  const direct::all_to_all plan{.in_place = true};
   for (int size = 1; size <= 64; ++size)
-    for (int pieces = 1; pieces <= (size <= 8 ? 5 : 3); ++pieces) check_sound(plan, size, pieces);
+    for (int pieces = 1; pieces <= (size <= 8 ? 5 : 3); ++pieces) {
+      check_sound(direct::all_to_all{.in_place = true}, size, pieces);
+      check_sound(one_shot::all_to_all{.in_place = true}, size, pieces);
+    }
 }
 
 TEST_CASE("tree is sound in more pieces than it lags") {
@@ -88,7 +92,7 @@ TEST_CASE_TEMPLATE("sound over very many ranks", Schedule, tree, primary<0>, pri
 
 TEST_CASE_TEMPLATE("folds in rank order, whatever the root", Schedule, one_shot, direct, primary<0>,
                    primary<2>, direct::reduce, direct::reduce_scatter, primary<0>::reduce,
-                   primary<2>::reduce) {
+                   primary<2>::reduce, one_shot::reduce, one_shot::reduce_scatter) {
   for_sizes<Schedule>(20, [](const Schedule& plan, int size) {
     CHECK(check_sound(plan, size).rank_ordered);
     CHECK(check_sound(plan, size, 2).rank_ordered);

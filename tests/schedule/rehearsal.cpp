@@ -36,7 +36,10 @@ std::vector<named> all_schedules(int size) {
       tree::reduce{root}, direct::reduce_scatter{}, ring::reduce_scatter{}, direct::broadcast{},
       direct::broadcast{root}, ring::broadcast{root}, tree::broadcast{root}, direct::all_gather{},
       ring::all_gather{}, direct::scatter{root}, direct::gather{root}, direct::all_to_all{},
-      direct::all_to_all{.in_place = true}, direct::barrier{}, dissemination::barrier{});
+      direct::all_to_all{.in_place = true}, direct::barrier{}, dissemination::barrier{},
+      one_shot::reduce{root}, one_shot::broadcast{root}, one_shot::reduce_scatter{},
+      one_shot::all_gather{}, one_shot::scatter{root}, one_shot::gather{root},
+      one_shot::all_to_all{}, one_shot::all_to_all{.in_place = true});
 }
 
 /// True if none of `runs` runs goes wrong, neither out of place nor in place.

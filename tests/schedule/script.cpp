@@ -31,35 +31,39 @@ struct scripted {
 };
 
 /// The same for all_to_all, which is made either for in place or for out of place.
-struct scripted_all_to_all : scripted<collective::all_to_all> {
-  bool in_place = it->in_place;
+template <bool ReadsSlots>
+struct scripted_all_to_all : scripted<collective::all_to_all, ReadsSlots> {
+  bool in_place = this->it->in_place;
 };
 
 /// Calls `use` with the script as a schedule of its kind.
-template <class Use>
-auto with_schedule(const script& it, Use use) {
+template <bool ReadsSlots, class Use>
+auto with_schedule_of(const script& it, Use use) {
   switch (it.kind) {
     case collective::all_reduce:
-      if (it.reads_slots) return use(scripted<collective::all_reduce, true>{&it});
-      return use(scripted<collective::all_reduce>{&it});
+      return use(scripted<collective::all_reduce, ReadsSlots>{&it});
     case collective::reduce:
-      return use(scripted<collective::reduce>{&it});
+      return use(scripted<collective::reduce, ReadsSlots>{&it});
     case collective::broadcast:
-      return use(scripted<collective::broadcast>{&it});
+      return use(scripted<collective::broadcast, ReadsSlots>{&it});
     case collective::reduce_scatter:
-      return use(scripted<collective::reduce_scatter>{&it});
+      return use(scripted<collective::reduce_scatter, ReadsSlots>{&it});
     case collective::all_gather:
-      return use(scripted<collective::all_gather>{&it});
+      return use(scripted<collective::all_gather, ReadsSlots>{&it});
     case collective::scatter:
-      return use(scripted<collective::scatter>{&it});
+      return use(scripted<collective::scatter, ReadsSlots>{&it});
     case collective::gather:
-      return use(scripted<collective::gather>{&it});
+      return use(scripted<collective::gather, ReadsSlots>{&it});
     case collective::all_to_all:
-      return use(scripted_all_to_all{{&it}});
+      return use(scripted_all_to_all<ReadsSlots>{{&it}});
     case collective::barrier:
       break;
   }
   return use(scripted<collective::barrier>{&it});
+}
+template <class Use>
+auto with_schedule(const script& it, Use use) {
+  return it.reads_slots ? with_schedule_of<true>(it, use) : with_schedule_of<false>(it, use);
 }
 
 }  // namespace
@@ -97,5 +101,7 @@ TEST_CASE("a script says what its schedule says, and is as sound") {
     check_script_of(tree{}, size);
     check_script_of(tree::reduce{.root = 2}, size);
     check_script_of(direct::all_to_all{.in_place = true}, size);
+    check_script_of(one_shot::reduce{.root = 1}, size);
+    check_script_of(one_shot::all_to_all{.in_place = true}, size);
   }
 }

@@ -42,7 +42,9 @@ template <class T, memory_access Access, class Schedule, class Operation, lane L
 ALLFOLD_HOST_DEVICE bool run_lane(Lane& threads, const task<Schedule, Operation>& work,
                                   const group& all, const place& here) {
   if constexpr (reads_slots<Schedule>) {
-    static_assert(Schedule::kind == collective::all_reduce, "slots carry all-reduces only here");
+    static_assert(Schedule::kind == collective::all_reduce && Schedule{}.steps(2) == 1 &&
+                      Schedule{}.chunks(2) == 1,
+                  "allfold: on a device slots carry all-reduces in one step only");
     lane_shot<T, Schedule, Operation, Access> shot{
         work, work.parts.of(0, 1, 0).count, all, here, threads.index(), threads.count()};
     return shot([&](bool failed) { return threads.any(failed); });

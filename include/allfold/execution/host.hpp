@@ -48,7 +48,8 @@ class host_run {
 
   std::uint64_t operator()() {
     if constexpr (reads_slots<Schedule> && Schedule::kind == collective::all_reduce)
-      if (plan_.steps(port_.size()) == 1 && parts_.pieces() == 1) return one_hop();
+      if (plan_.steps(port_.size()) == 1 && parts_.pieces() == 1 && parts_.chunks() == 1)
+        return one_hop();
     const int rank = port_.rank();
     const int size = port_.size();
     const std::uint64_t turns = line_.turns();

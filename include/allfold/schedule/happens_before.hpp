@@ -125,10 +125,15 @@ class happens_before {
         Schedule::kind == collective::reduce || Schedule::kind == collective::gather;
     return !roots_only || owner == root_of(plan_);
   }
+  /// An all-reduce through slots folds these, into the rank's own output: executions rely on it.
+  constexpr bool suits_slots(int owner, const operand& it, int rank, bool writes) const {
+    if (!reads_slots<Schedule> || Schedule::kind != collective::all_reduce) return true;
+    return writes ? owner == rank : it.where == buffer::slot;
+  }
   constexpr bool is_given(const operand& it, const event& now, int width, bool writes) const {
     for (int k = 0; k < it.who.count; ++k) {
       const int owner = it.who.at(k, size_);
-      if (has(owner, it, width, writes)) continue;
+      if (has(owner, it, width, writes) && suits_slots(owner, it, now.rank, writes)) continue;
       found_.note(flaw::outside_memory, now.rank, owner, now.index, it.chunk);
       return false;
     }

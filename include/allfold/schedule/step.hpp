@@ -210,7 +210,8 @@ ALLFOLD_HOST_DEVICE constexpr int scratch_chunks_of(const Schedule& plan, int si
   }
 }
 
-/// True if the ranks' inputs are copied into slots as they enter.
+/// True if the ranks' inputs are copied into slots as they enter. All of it must fit. An all-reduce
+/// then reads nothing but slots, and a rank writes to its own output only.
 template <class Schedule>
 inline constexpr bool reads_slots = requires {
   requires Schedule::reads_slots;
