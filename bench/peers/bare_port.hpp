@@ -24,7 +24,7 @@ class bare_port {
   void enter(float* data, std::size_t slot_bytes) {
     limit_lead();
     allfold::threads::post& own = team_.post_of(rank_, number_);
-    own.input = own.output = reinterpret_cast<std::byte*>(data);
+    own.input = own.output = data_ = reinterpret_cast<std::byte*>(data);
     if (slot_bytes > 0) std::memcpy(own.slot, data, slot_bytes);
     peers_[at(rank_)] = {number_ + 1, &own};
     own.stamp.store(number_ + 1, std::memory_order_release);
@@ -36,6 +36,7 @@ class bare_port {
   }
 
   std::byte* address(int peer, allfold::buffer where) {
+    if (peer == rank_ && where != allfold::buffer::slot) return data_;
     allfold::threads::post& its = contact(peer);
     return where == allfold::buffer::slot ? its.slot : its.input;  // in place, without scratch
   }
@@ -76,12 +77,13 @@ class bare_port {
 
   /// No check: without it a post could be written anew while another rank reads it.
   void limit_lead() {
-    constexpr std::uint64_t stride = allfold::threads::window / 2;
-    if (number_ % stride != 0 || number_ < allfold::threads::window) return;
+    using allfold::threads::longest_lead;
+    if (number_ % longest_lead != 0 || number_ < longest_lead) return;
+    const std::uint64_t last = number_ - longest_lead;
     for (int peer = 0; peer < size(); ++peer) {
-      if (peer == rank_ || peers_[at(peer)].met + stride > number_ + 1) continue;
+      if (peer == rank_ || peers_[at(peer)].met > last + 1) continue;
       std::atomic<std::uint64_t>& completed = team_.of(peer).completed;
-      wait([&] { return completed.load(std::memory_order_acquire) > number_ - stride; });
+      wait([&] { return completed.load(std::memory_order_acquire) > last; });
     }
   }
 
@@ -93,6 +95,7 @@ class bare_port {
 
   allfold::threads::team& team_;
   int rank_;
+  std::byte* data_ = nullptr;
   std::uint64_t number_ = 0, base_ = 0;
   std::uint64_t calls_ = 0, read_ = 0, written_ = 0;
   std::vector<peer_state> peers_;
