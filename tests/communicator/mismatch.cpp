@@ -501,7 +501,7 @@ TEST_CASE("the line that an error names is the caller's") {
     // clang-format off
     if (world.rank() == 0) { line = __LINE__; allfold::all_reduce(world, one); }
     if (world.rank() == 1) { line = __LINE__; allfold::all_gather(world, part, other); }
-    if (world.rank() == 2) { line = __LINE__; allfold::broadcast(world, one, 2); }
+    if (world.rank() == 2) { line = __LINE__; allfold::broadcast(world, one, 0); }
     if (world.rank() == 3) { line = __LINE__; allfold::all_to_all(world, one, other); }
     // clang-format on
   });
