@@ -23,7 +23,7 @@ json of(const rank_figures& rank) {
            {{"parameters", rank.parameter_bytes},
             {"gradients", rank.gradient_bytes},
             {"optimizer", rank.optimizer_bytes},
-            {"library", rank.library_bytes},
+            {"library", rank.kept_bytes},
             {"total", rank.memory()}}},
           {"parameters_fnv1a64", hash}};
 }

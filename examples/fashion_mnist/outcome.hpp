@@ -12,10 +12,10 @@ struct rank_figures {
   std::uint64_t hash;                       // of the bytes of its parameters, after training
   double computation_ms, communication_ms;  // of a step: medians
   double bytes_read, bytes_written;         // by the library, of a step: means
-  std::uint64_t parameter_bytes, gradient_bytes, optimizer_bytes, library_bytes;
+  std::uint64_t parameter_bytes, gradient_bytes, optimizer_bytes, kept_bytes;
 
   std::uint64_t memory() const {
-    return parameter_bytes + gradient_bytes + optimizer_bytes + library_bytes;
+    return parameter_bytes + gradient_bytes + optimizer_bytes + kept_bytes;
   }
 };
 

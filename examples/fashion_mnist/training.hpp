@@ -38,7 +38,7 @@ class participant {
   epoch_figures epoch(auto& world, std::size_t number, progress_bar& progress) {
     const std::int64_t held_before = heap_bytes();
     allfold::data_parallel<mlp, Strategy> replica{model, world};
-    library_bytes = heap_bytes() - held_before;
+    kept_bytes = heap_bytes() - held_before;
 
     const allfold::distributed_sampler sampler{
         given.training.size(), world, {.seed = given.chosen.seed, .shuffle = true}};
@@ -71,7 +71,7 @@ class participant {
             .parameter_bytes = byte_count(model.parameters()),
             .gradient_bytes = byte_count(model.gradients()),
             .optimizer_bytes = optimizer.bytes(),
-            .library_bytes = static_cast<std::uint64_t>(library_bytes)};
+            .kept_bytes = static_cast<std::uint64_t>(kept_bytes)};
   }
 
   double median_step_ms() const { return median(step_ms); }
@@ -92,7 +92,7 @@ class participant {
     replica.backward([&](auto&& ready) { loss = model.backward(current, ready); });
     replica.step(optimizer);
     const milliseconds taken = clock::now() - begin;
-    library_bytes += heap_bytes() - held_before;
+    kept_bytes += heap_bytes() - held_before;
     const milliseconds communication = replica.times().communication;
 
     losses.push_back(loss);
@@ -131,7 +131,7 @@ class participant {
   batch current;
   std::vector<double> step_ms, computation_ms, communication_ms;
   std::uint64_t bytes_read = 0, bytes_written = 0;
-  std::int64_t library_bytes = 0;
+  std::int64_t kept_bytes = 0;
 };
 
 }  // namespace fashion_mnist

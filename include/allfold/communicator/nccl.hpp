@@ -7,18 +7,11 @@
 #include <allfold/communicator/cuda_runtime.cuh>
 #include <allfold/communicator/engine.hpp>
 #include <allfold/communicator/nccl_bytes.hpp>
+#include <allfold/communicator/nccl_connection.hpp>
 #include <allfold/communicator/nccl_types.hpp>
-#include <allfold/communicator/threads.hpp>
 #include <allfold/schedule/native.hpp>
-#include <optional>
 
 namespace allfold::nccl {
-
-/// What a communicator may be told when it is made.
-struct options {
-  /// The longest wait for NCCL, to come up, to take a call, or in `synchronize`.
-  std::chrono::steady_clock::duration timeout = std::chrono::minutes{10};
-};
 
 /// A rank's communicator over NCCL. Used by its own thread. Collectives are given to the rank's
 /// stream and complete in its order; only `native` and `automatic` algorithms.
@@ -39,57 +32,41 @@ class communicator {
   /// Ranks that are threads: every rank of `control` calls it with the number of its GPU.
   communicator(threads::communicator control, int gpu, nccl::options options = {},
                std::source_location where = std::source_location::current())
-      : control_{std::move(control)},
-        rank_{control_->rank()},
-        size_{control_->size()},
-        gpu_{gpu},
-        options_{options} {
+      : size_{control.size()}, gpu_{gpu}, link_{{}, control.rank(), options} {
     // The ranks' threads agree on rank 0's identifier. It is given a name, because nvcc 13.0 breaks
     // down on a std::vector of NCCL's nameless struct.
     struct identifier {
       ncclUniqueId it;
     };
     identifier own{};
-    if (rank_ == 0) check(ncclGetUniqueId(&own.it), "ncclGetUniqueId");
-    begin(control_->gather(own, where)[0].it);
+    if (control.rank() == 0) check(ncclGetUniqueId(&own.it), "ncclGetUniqueId");
+    own = control.gather(own, where)[0];
+    link_.control().emplace(std::move(control));
+    begin(own.it);
   }
   /// Ranks anywhere: every rank gives the same identifier, which one of them has from
   /// ncclGetUniqueId and has sent to the others, and its own rank.
   communicator(const ncclUniqueId& id, int rank, int size, int gpu, nccl::options options = {})
-      : rank_{rank}, size_{size}, gpu_{gpu}, options_{options} {
+      : size_{size}, gpu_{gpu}, link_{{}, rank, options} {
     if (size < 1 || rank < 0 || rank >= size)
       throw usage_error{"allfold: there is no rank " + std::to_string(rank) + " among " +
                         std::to_string(size) + " ranks of an nccl::communicator"};
     begin(id);
   }
-  communicator(communicator&& other) noexcept
-      : control_{std::move(other.control_)},
-        rank_{other.rank_},
-        size_{other.size_},
-        gpu_{other.gpu_},
-        options_{other.options_},
-        handle_{std::exchange(other.handle_, nullptr)},
-        own_stream_{std::move(other.own_stream_)},
-        stream_{other.stream_},
-        last_{other.last_},
-        number_{other.number_},
-        scratch_{std::move(other.scratch_)},
-        alone_{std::move(other.alone_)} {}
+  communicator(communicator&&) noexcept = default;
   communicator& operator=(communicator&&) = delete;
   /// Waits for the rank's stream, if nothing has failed.
   ~communicator() {
-    if (handle_ == nullptr) return;
+    if (!link_.works()) return;
     try {
       synchronize();
-      ncclCommFinalize(handle_);
-      settle("ncclCommFinalize");
-      ncclCommDestroy(handle_);
+      link_.close();
     } catch (const error&) {
-      stop();
+      link_.stop();
     }
   }
 
-  int rank() const { return rank_; }
+  int rank() const { return link_.rank(); }
   int size() const { return size_; }
   int gpu() const { return gpu_; }
   cudaStream_t stream() const { return stream_; }
@@ -103,42 +80,40 @@ class communicator {
   }
 
   /// Fails this rank's communicator, and with it those of all ranks that are threads.
-  void abort(const std::string& why) {
-    if (control_) control_->abort(why);
-    stop();
-  }
+  void abort(const std::string& why) { link_.abort(why); }
 
   /// Waits until all collectives are complete. Throws if one has failed or the time is over.
   void synchronize() {
-    require_working();
+    link_.require_working();
     const cuda::device_scope current{gpu_};
-    patience waiting{false, options_.timeout};
+    patience waiting{false, link_.settings().timeout};
     for (cudaError_t found = cudaStreamQuery(stream_); found != cudaSuccess;
          found = cudaStreamQuery(stream_)) {
       if (found != cudaErrorNotReady) cuda::check(found, "cudaStreamQuery");
       if (!waiting.pass()) continue;
-      look_for_errors();
-      if (waiting.expired()) give_up_waiting("for the stream");
+      link_.look_for_errors();
+      if (waiting.expired()) link_.give_up_waiting("for the stream");
     }
-    look_for_errors();
+    link_.look_for_errors();
   }
 
   /// Divides the ranks into teams: those that give the same color (>= 0), ordered by key, then by
   /// rank. Every rank calls it.
   communicator split(int color, int key = 0,
                      std::source_location where = std::source_location::current()) {
-    require_working();
+    link_.require_working();
     if (color < 0)
-      throw usage_error{"allfold: rank " + std::to_string(rank_) + ", split at " + place_of(where) +
-                        ": NCCL takes no negative color, such as " + std::to_string(color)};
+      throw usage_error{"allfold: rank " + std::to_string(rank()) + ", split at " +
+                        place_of(where) + ": NCCL takes no negative color, such as " +
+                        std::to_string(color)};
     std::optional<threads::communicator> team;
-    if (control_) team.emplace(control_->split(color, key, where));
+    if (link_.control()) team.emplace(link_.control()->split(color, key, where));
     const cuda::device_scope current{gpu_};
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
     ncclComm_t made = nullptr;
-    take(ncclCommSplit(handle_, color, key, &made, &config), "ncclCommSplit");
-    return {std::move(team), made, gpu_, options_};
+    link_.take(ncclCommSplit(link_.get(), color, key, &made, &config), "ncclCommSplit");
+    return {std::move(team), made, gpu_, link_.settings()};
   }
 
   /// Every rank's number, by rank. Waits for the stream.
@@ -147,12 +122,12 @@ class communicator {
     const cuda::device_scope current{gpu_};
     cuda::device_buffer<std::uint64_t> all{static_cast<std::size_t>(size_)};
     std::vector<std::uint64_t> values(all.size());
-    values[static_cast<std::size_t>(rank_)] = mine;
+    values[static_cast<std::size_t>(rank())] = mine;
     all.copy_from(values);
     using plan = allfold::native::all_gather;
     native(
         engine_call<plan::kind, std::uint64_t>{
-            .input = all.data() + rank_,
+            .input = all.data() + rank(),
             .output = all.data(),
             .count = 1,
             .counts = {},
@@ -168,43 +143,38 @@ class communicator {
   /// Every rank calls it.
   template <class T>
   void multiply(device_span<T> elements, double factor) {
-    if (!alone_) alone_ = std::make_unique<communicator>(split(rank_));
+    if (!alone_) alone_ = std::make_unique<communicator>(split(rank()));
     alone_->scale(elements, static_cast<T>(static_cast<accumulator<T>>(factor)), stream_);
   }
 
   /// Gives a collective to the rank's stream.
   template <collective What, class T, class Operation>
   void native(const engine_call<What, T>& it, const Operation& operation) {
-    require_working();
-    last_ = it.said;
-    if (control_) control_->meet(it.said);
+    link_.enter(it.said);
     const cuda::device_scope current{gpu_};
     if constexpr (folds(What))
       fold(it, operation);
     else
       move(it);
-    ++number_;
+    link_.leave();
   }
 
  private:
   communicator(std::optional<threads::communicator> control, ncclComm_t made, int gpu,
                nccl::options options)
-      : control_{std::move(control)},
-        rank_{0},
-        size_{0},
-        gpu_{gpu},
-        options_{options},
-        handle_{made} {
-    settle("ncclCommSplit");
-    check(ncclCommUserRank(handle_, &rank_), "ncclCommUserRank");
-    check(ncclCommCount(handle_, &size_), "ncclCommCount");
+      : size_{0}, gpu_{gpu}, link_{std::move(control), 0, options} {
+    link_.adopt(made, "ncclCommSplit");
+    check(ncclCommCount(link_.get(), &size_), "ncclCommCount");
     make_stream();
   }
   void begin(const ncclUniqueId& id) {
     const cuda::device_scope current{gpu_};
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
-    take(ncclCommInitRankConfig(&handle_, size_, id, rank_, &config), "ncclCommInitRankConfig");
+    const auto come_up = [&](ncclComm_t* made) {
+      return ncclCommInitRankConfig(made, size_, id, rank(), &config);
+    };
+    link_.open(come_up, "ncclCommInitRankConfig");
     make_stream();
   }
   void make_stream() {
@@ -220,14 +190,14 @@ class communicator {
     const ncclDataType_t type = folded_type<T>();
     constexpr ncclRedOp_t by = operation_of<Operation>();
     if constexpr (What == collective::all_reduce)
-      take(ncclAllReduce(it.input, it.output, it.count, type, by, handle_, stream_),
-           "ncclAllReduce");
+      link_.take(ncclAllReduce(it.input, it.output, it.count, type, by, link_.get(), stream_),
+                 "ncclAllReduce");
     else if constexpr (What == collective::reduce)
-      take(ncclReduce(it.input, it.output, it.count, type, by, it.root, handle_, stream_),
-           "ncclReduce");
+      link_.take(ncclReduce(it.input, it.output, it.count, type, by, it.root, link_.get(), stream_),
+                 "ncclReduce");
     else
-      take(ncclReduceScatter(it.input, it.output, it.count, type, by, handle_, stream_),
-           "ncclReduceScatter");
+      link_.take(ncclReduceScatter(it.input, it.output, it.count, type, by, link_.get(), stream_),
+                 "ncclReduceScatter");
   }
 
   template <collective What, class T>
@@ -235,23 +205,23 @@ class communicator {
     const auto* const input = reinterpret_cast<const std::byte*>(it.input);
     auto* const output = reinterpret_cast<std::byte*>(it.output);
     const std::size_t share = it.count * sizeof(T);
-    const byte_mover by{handle_, stream_, rank_, size_};
+    const byte_mover by{link_.get(), stream_, rank(), size_};
     const byte_layout parts{it.counts, it.count, sizeof(T)};
     if constexpr (What == collective::broadcast)
-      take(by.broadcast(input, output, share, it.root), "ncclBroadcast");
+      link_.take(by.broadcast(input, output, share, it.root), "ncclBroadcast");
     else if constexpr (What == collective::barrier)
       meet_on_devices();
     else if constexpr (What == collective::all_gather)
-      take(it.counts.empty() ? by.all_gather(input, output, share)
-                             : by.all_gather(input, output, parts),
-           "ncclAllGather");
+      link_.take(it.counts.empty() ? by.all_gather(input, output, share)
+                                   : by.all_gather(input, output, parts),
+                 "ncclAllGather");
     else if constexpr (What == collective::scatter)
-      take(by.scatter(input, output, parts, it.root), "a scatter by ncclSend");
+      link_.take(by.scatter(input, output, parts, it.root), "a scatter by ncclSend");
     else if constexpr (What == collective::gather)
-      take(by.gather(input, output, parts, it.root), "a gather by ncclSend");
+      link_.take(by.gather(input, output, parts, it.root), "a gather by ncclSend");
     else
-      take(by.exchange(it.in_place ? set_aside(input, share) : input, output, share),
-           "an exchange by ncclSend");
+      link_.take(by.exchange(it.in_place ? set_aside(input, share) : input, output, share),
+                 "an exchange by ncclSend");
   }
   /// A copy of all ranks' shares, for an exchange in place.
   const std::byte* set_aside(const std::byte* input, std::size_t share) {
@@ -264,8 +234,9 @@ class communicator {
   /// A barrier holds the host as well, so that it means the same as on other communicators.
   void meet_on_devices() {
     grow_scratch(1);
-    take(ncclAllReduce(scratch_.data(), scratch_.data(), 1, ncclUint8, ncclMax, handle_, stream_),
-         "ncclAllReduce");
+    link_.take(ncclAllReduce(scratch_.data(), scratch_.data(), 1, ncclUint8, ncclMax, link_.get(),
+                             stream_),
+               "ncclAllReduce");
     synchronize();
   }
   void grow_scratch(std::size_t bytes) {
@@ -279,84 +250,19 @@ class communicator {
     const cuda::device_scope current{gpu_};
     const ncclDataType_t type = folded_type<T>();
     ncclRedOp_t scaled{};
-    check(ncclRedOpCreatePreMulSum(&scaled, &factor, type, ncclScalarHostImmediate, handle_),
+    check(ncclRedOpCreatePreMulSum(&scaled, &factor, type, ncclScalarHostImmediate, link_.get()),
           "ncclRedOpCreatePreMulSum");
-    take(ncclAllReduce(elements.data(), elements.data(), elements.size(), type, scaled, handle_,
-                       stream),
-         "ncclAllReduce");
-    check(ncclRedOpDestroy(scaled, handle_), "ncclRedOpDestroy");
+    link_.take(ncclAllReduce(elements.data(), elements.data(), elements.size(), type, scaled,
+                             link_.get(), stream),
+               "ncclAllReduce");
+    check(ncclRedOpDestroy(scaled, link_.get()), "ncclRedOpDestroy");
   }
 
-  // ---- failures ----
-
-  /// Takes what NCCL answers to a call: it may still be at work on it.
-  void take(ncclResult_t answer, const char* what) {
-    if (answer != ncclInProgress) return check_or_stop(answer, what);
-    settle(what);
-  }
-  /// Waits until NCCL has taken the last call.
-  void settle(const char* what) {
-    patience waiting{false, options_.timeout};
-    for (;;) {
-      ncclResult_t state = ncclSuccess;
-      check(ncclCommGetAsyncError(handle_, &state), "ncclCommGetAsyncError");
-      if (state == ncclSuccess) return;
-      if (state != ncclInProgress) return check_or_stop(state, what);
-      if (waiting.pass() && waiting.expired()) give_up_waiting(what);
-    }
-  }
-  void look_for_errors() {
-    if (control_ && control_->shared()->failed()) {
-      stop();
-      control_->shared()->throw_failure(rank_, describe_last());
-    }
-    ncclResult_t state = ncclSuccess;
-    check(ncclCommGetAsyncError(handle_, &state), "ncclCommGetAsyncError");
-    if (state != ncclSuccess && state != ncclInProgress) check_or_stop(state, "a collective");
-  }
-  void check_or_stop(ncclResult_t result, const char* what) {
-    if (result == ncclSuccess) return;
-    const std::string text = "rank " + std::to_string(rank_) + ", " + describe_last() + ": " +
-                             what + " failed: " + ncclGetErrorString(result) + ". " +
-                             (handle_ != nullptr ? ncclGetLastError(handle_) : "");
-    abort(text);
-    if (result == ncclRemoteError) throw rank_lost_error{"allfold: " + text};
-    throw nccl_error{result, "allfold: " + text};
-  }
-  [[noreturn]] void give_up_waiting(const char* what) {
-    const auto limit = std::chrono::duration_cast<std::chrono::milliseconds>(options_.timeout);
-    const std::string text = "rank " + std::to_string(rank_) + " has waited " +
-                             std::to_string(limit.count()) + " ms in " + describe_last() + " (" +
-                             what + "): another rank has not come, or NCCL hangs";
-    if (control_) control_->shared()->fail(threads::failure_kind::timeout, rank_, text);
-    stop();
-    throw timeout_error{"allfold: " + text};
-  }
-  void require_working() const {
-    if (handle_ != nullptr) return;
-    if (control_ && control_->shared()->failed())
-      control_->shared()->throw_failure(rank_, describe_last());
-    throw rank_lost_error{"allfold: rank " + std::to_string(rank_) +
-                          ": this nccl::communicator has failed in " + describe_last()};
-  }
-  /// Ends NCCL's kernels, wherever they are.
-  void stop() {
-    if (handle_ != nullptr) ncclCommAbort(std::exchange(handle_, nullptr));
-  }
-  std::string describe_last() const {
-    return last_.kind == nullptr ? "the making of an nccl::communicator" : describe(last_, number_);
-  }
-
-  std::optional<threads::communicator> control_;
-  int rank_;
   int size_;
   int gpu_;
-  nccl::options options_;
-  ncclComm_t handle_ = nullptr;
+  connection link_;
   std::unique_ptr<cuda::stream> own_stream_;
   cudaStream_t stream_ = nullptr;
-  call last_{};
-  std::uint64_t number_ = 0;
   cuda::device_buffer<std::byte> scratch_;
   std::unique_ptr<communicator> alone_;  ///< this rank's own, once it was needed
 };
