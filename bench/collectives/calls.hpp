@@ -41,13 +41,6 @@ void repeat(World& world, const operands& with, std::size_t times) {
   }
 }
 
-/// `automatic` is compiled as what it stands for while it is nothing but `direct`.
-template <class Algorithm>
-using compiled_algorithm =
-    std::conditional_t<std::is_same_v<Algorithm, allfold::automatic> &&
-                           std::is_base_of_v<allfold::direct, allfold::automatic>,
-                       allfold::direct, Algorithm>;
-
 /// The call by the algorithm of that name, or null if the collective has none such.
 template <allfold::collective What, class T, class Operation, class World>
 repeated_call<World> find_by_name(std::string_view algorithm) {
@@ -55,7 +48,7 @@ repeated_call<World> find_by_name(std::string_view algorithm) {
   for_each_algorithm([&]<class Algorithm>() {
     if constexpr (offers<Algorithm, What>())
       if (algorithm == algorithm_name<Algorithm>)
-        found = &repeat<What, compiled_algorithm<Algorithm>, T, Operation, World>;
+        found = &repeat<What, Algorithm, T, Operation, World>;
   });
   return found;
 }

@@ -28,6 +28,11 @@ fold_plan plan_evenly(const Schedule& plan, int ranks, std::size_t count, std::s
   return planned(plan, ranks, {count, plan.chunks(ranks), pieces, 64 / bytes});
 }
 
+/// Whatever `automatic` takes folds in rank order, as `direct` does.
+template <class Algorithm>
+using folds_like =
+    std::conditional_t<std::is_same_v<Algorithm, allfold::automatic>, allfold::direct, Algorithm>;
+
 }  // namespace
 
 int fold_plan::value_of(int rank, int chunk) const {
@@ -45,7 +50,8 @@ fold_plan plan_of(allfold::collective what, std::string_view algorithm, int rank
   for_each_algorithm([&]<class Algorithm>() {
     if (algorithm != algorithm_name<Algorithm>) return;
     if constexpr (offers<Algorithm, all_reduce>())
-      if (what == all_reduce) made = plan_evenly<World>(Algorithm{}, ranks, count, element_bytes);
+      if (what == all_reduce)
+        made = plan_evenly<World>(folds_like<Algorithm>{}, ranks, count, element_bytes);
     if constexpr (offers<Algorithm, reduce>())
       if (what == reduce)
         made = plan_evenly<World>(typename Algorithm::reduce{.root = root}, ranks, count,

@@ -36,9 +36,8 @@ class floats {
   std::size_t capacity_ = 0;
 };
 
-/// A rank's part in a collective of `bytes` bytes: of what every rank gets at the end, or for
-/// reduce_scatter and all_to_all of what it brings; at least one float for each rank where it is
-/// divided. all_reduce and broadcast are in place, in `out`.
+/// A rank's part in a collective of `bytes` bytes: of the larger end, what is given or what is got;
+/// at least one float for each rank where it is divided. all_reduce and broadcast are in place, in `out`.
 class work {
  public:
   work(int rank, int size) : rank_{rank}, size_{size} {}
@@ -46,8 +45,8 @@ class work {
   void prepare(const std::string& collective, std::size_t bytes) {
     kind_ = collective;
     const auto ranks = static_cast<std::size_t>(size_);
-    const bool divided =
-        kind_ == "all_gather" || kind_ == "reduce_scatter" || kind_ == "all_to_all";
+    const bool divided = kind_ == "all_gather" || kind_ == "reduce_scatter" || kind_ == "scatter" ||
+                         kind_ == "gather" || kind_ == "all_to_all";
     const std::size_t asked = bytes / sizeof(float);
     share_ = asked / ranks > 0 ? asked / ranks : 1;
     count_ = divided ? share_ * ranks : asked;
@@ -76,8 +75,8 @@ class work {
   /// Whether `out` is what the collective must make of it; of many elements some are looked at.
   bool is_right() const {
     if (kind_ == "barrier") return true;
-    if (kind_ == "reduce" && rank_ != 0) return true;
-    const std::size_t many = kind_ == "reduce_scatter" ? share_ : count_;
+    if ((kind_ == "reduce" || kind_ == "gather") && rank_ != 0) return true;
+    const std::size_t many = kind_ == "reduce_scatter" || kind_ == "scatter" ? share_ : count_;
     const std::size_t stride = many > (1 << 16) ? 61 : 1;
     for (std::size_t i = 0; i < many; i += stride)
       if (out_[i] != expected(i)) return false;
@@ -97,7 +96,8 @@ class work {
     const auto own = static_cast<std::size_t>(rank_) * share_;
     const int from = static_cast<int>(i / share_);
     if (kind_ == "broadcast") return given(0, i);
-    if (kind_ == "all_gather") return given(from, i % share_);
+    if (kind_ == "scatter") return given(0, own + i);
+    if (kind_ == "all_gather" || kind_ == "gather") return given(from, i % share_);
     if (kind_ == "all_to_all") return given(from, own + i % share_);
     return sum_at(kind_ == "reduce_scatter" ? own + i : i);
   }

@@ -1,8 +1,13 @@
 // Calls that name no algorithm take `automatic`, which all collectives have.
 #include <allfold/collective/barrier.hpp>
+#include <allfold/launch/spawn.hpp>
 #include <allfold/schedule/automatic.hpp>
+#include <allfold/schedule/ring.hpp>
 
 #include <doctest/doctest.h>
+
+#include <algorithm>
+#include <thread>
 
 #include "support/folding.hpp"
 #include "support/moving.hpp"
@@ -94,4 +99,102 @@ TEST_CASE("automatic is what a call takes that names no algorithm and no operati
     allfold::barrier(world);
   });
   CHECK_NONE(list);
+}
+
+namespace {
+
+/// Takes another algorithm for each size, also one whose root is a rank that may not be there.
+struct by_size : allfold::direct_tuning {
+  using all_reduce = allfold::rules<allfold::rule<allfold::tree, allfold::when{.to = 40}>,
+                                    allfold::rule<allfold::primary<2>, allfold::when{.to = 400}>,
+                                    allfold::rule<allfold::ring>>;
+  using all_gather =
+      allfold::rules<allfold::rule<allfold::ring, allfold::when{.ranks = 3, .from = 100}>,
+                     allfold::rule<allfold::direct>>;
+};
+using tuned = allfold::tuned<by_size>;
+
+}  // namespace
+
+TEST_CASE("a table of one's own") {
+  for (int ranks = 3; ranks <= 5; ++ranks)
+    for (const std::size_t count : {1, 10, 11, 100, 101, 5000}) {
+      CAPTURE(ranks);
+      CAPTURE(count);
+      std::vector<char> right(static_cast<std::size_t>(ranks), false);
+      allfold::spawn(ranks, [&](auto& world) {
+        std::vector<float> data(count, static_cast<float>(world.rank() + 1));
+        allfold::all_reduce<tuned>(world, data);
+        std::vector<int> all(count * static_cast<std::size_t>(ranks)), counted(all.size());
+        const std::vector<int> mine(count, world.rank());
+        allfold::all_gather<tuned>(world, mine, all);
+        const std::vector<std::size_t> counts(static_cast<std::size_t>(ranks), count);
+        allfold::all_gather<tuned>(world, mine, counted, std::span<const std::size_t>{counts});
+        bool good = all == counted;
+        for (const float each : data)
+          good = good && each == static_cast<float>(ranks * (ranks + 1) / 2);
+        for (std::size_t i = 0; i < all.size(); ++i)
+          good = good && all[i] == static_cast<int>(i / count);
+        right[static_cast<std::size_t>(world.rank())] = good;
+      });
+      CHECK(std::count(right.begin(), right.end(), true) == ranks);
+    }
+}
+
+TEST_CASE("a table whose root is not there is refused by name") {
+  allfold::spawn(2, [&](auto& world) {
+    std::vector<float> data(100);
+    try {
+      allfold::all_reduce<tuned>(world, data);
+      FAIL("nothing was thrown");
+    } catch (const allfold::usage_error& error) {
+      CHECK(std::string{error.what()}.find("there is no rank 2") != std::string::npos);
+    }
+  });
+}
+
+TEST_CASE("automatic gives the bits of direct at every size, with more ranks than cores or fewer") {
+  test::random_bits random{7};
+  for (const bool crowded : {false, true})
+    for (const int ranks : {2, 3, 4})
+      for (const std::size_t count : {500, 512, 1000, 4096, 4097, 20000}) {
+        CAPTURE(crowded);
+        CAPTURE(ranks);
+        CAPTURE(count);
+        std::vector<std::vector<float>> one, other;
+        for (int rank = 0; rank < ranks; ++rank) {
+          one.emplace_back(count);
+          for (float& each : one.back())
+            each = static_cast<float>(random.below(1u << 24)) / 4096.0f - 1000.0f;
+        }
+        other = one;
+        const auto team = std::make_shared<allfold::threads::team>(
+            ranks, allfold::threads::team_options{.crowded = crowded});
+        std::vector<std::thread> threads;
+        for (int rank = 0; rank < ranks; ++rank)
+          threads.emplace_back([&, rank] {
+            allfold::threads::communicator world{team, rank};
+            allfold::all_reduce(world, one[static_cast<std::size_t>(rank)]);
+            allfold::all_reduce<allfold::direct>(world, other[static_cast<std::size_t>(rank)]);
+          });
+        for (std::thread& each : threads) each.join();
+        CHECK(one == other);
+      }
+}
+
+TEST_CASE("a long broadcast with more ranks than cores") {
+  const int ranks = 2 * allfold::usable_cores() + 1;
+  constexpr std::size_t count = 200'000;
+  std::vector<char> right(static_cast<std::size_t>(ranks), false);
+  allfold::spawn(ranks, [&](auto& world) {
+    std::vector<std::uint32_t> data(count, static_cast<std::uint32_t>(world.rank()));
+    for (std::size_t i = 0; world.rank() == 1 && i < count; ++i)
+      data[i] = static_cast<std::uint32_t>(i * 2654435761u);
+    allfold::broadcast(world, data, 1);
+    bool good = true;
+    for (std::size_t i = 0; i < count; ++i)
+      good = good && data[i] == static_cast<std::uint32_t>(i * 2654435761u);
+    right[static_cast<std::size_t>(world.rank())] = good;
+  });
+  CHECK(std::count(right.begin(), right.end(), true) == ranks);
 }

@@ -217,7 +217,7 @@ static_assert(prove<exchange>(8).sound());
 // It believes the library, but nobody who only derives from it.
 struct of_ring : ring {};
 struct of_primary_reduce : primary<0>::reduce {};
-static_assert(trusted<ring> && trusted<automatic> && trusted<primary<7>>);
+static_assert(trusted<ring> && trusted<direct> && trusted<primary<7>>);
 static_assert(trusted<primary<7>::reduce> && trusted<direct::all_to_all>);
 static_assert(!trusted<star> && !trusted<minimal>);
 static_assert(!trusted<of_ring> && !trusted<of_primary_reduce>);

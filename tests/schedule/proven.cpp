@@ -20,7 +20,6 @@ static_assert(proven<direct::scatter>);
 static_assert(proven<direct::gather>);
 static_assert(proven<direct::all_to_all>);
 static_assert(proven<direct::barrier>);
-static_assert(proven<automatic>);
 static_assert(proven<ring>);
 static_assert(proven<ring::reduce>);
 static_assert(proven<ring::broadcast>);

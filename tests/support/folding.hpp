@@ -128,10 +128,12 @@ inline std::vector<const std::byte*> inputs_of(const job& it) {
 template <class Algorithm, class T, class Operation>
 folding all_reduce_by() {
   folding it = detail::made<T, Operation>("all_reduce", allfold::type_name<Algorithm>());
-  if constexpr (requires { Algorithm::root; })
-    it.least_ranks = std::max(it.least_ranks, Algorithm::root + 1);
+  // Whatever automatic takes folds in rank order, as direct does.
+  using plan =
+      std::conditional_t<std::is_same_v<Algorithm, allfold::automatic>, allfold::direct, Algorithm>;
+  if constexpr (requires { plan::root; }) it.least_ranks = std::max(it.least_ranks, plan::root + 1);
   it.call = &detail::call_all_reduce<Algorithm, T, Operation>;
-  it.plan = &detail::plan_evenly<Algorithm>;
+  it.plan = &detail::plan_evenly<plan>;
   return it;
 }
 template <class Algorithm, class T, class Operation>

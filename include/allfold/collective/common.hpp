@@ -171,7 +171,7 @@ template <class T, class World, class Schedule, class Operation>
 void run_in_chunks(World& world, const Schedule& plan, const T* input, T* output, std::size_t count,
                    const Operation& operation, std::source_location where) {
   if constexpr (has_small<T, World, Schedule>)
-    if (count * sizeof(T) <= World::small_bytes) {
+    if (count * sizeof(T) <= longest_small(world, Schedule::kind)) {
       run_in_chunks(world, small_of(plan), input, output, count, operation, where);
       return;
     }
@@ -181,6 +181,15 @@ void run_in_chunks(World& world, const Schedule& plan, const T* input, T* output
   run(world, plan, input, output, parts, operation, {.count = count, .where = where});
 }
 
+/// Calls `run` with the schedule that a table names for this communicator and message.
+template <class World, class Choice, class Run>
+void decide(const World& world, const Choice& plan, std::size_t bytes, Run&& run) {
+  if constexpr (requires { world.crowded(); })
+    plan.template decide<true>(world.size(), bytes, world.crowded(), run);
+  else
+    plan.template decide<false>(world.size(), bytes, false, run);
+}
+
 /// Elements of which no rank has a share of its own.
 template <class T, class World, class Schedule, class Operation>
 void run_evenly(World& world, const Schedule& plan, const T* input, T* output, std::size_t count,
@@ -188,6 +197,11 @@ void run_evenly(World& world, const Schedule& plan, const T* input, T* output, s
   if constexpr (has_engine<World>)
     run_natively(world, plan, input, output, count, {}, operation,
                  {.count = count, .where = where});
+  else if constexpr (is_choice<Schedule>)
+    decide(world, plan, count * sizeof(T), [&](const auto& chosen) {
+      check_root(world, root_of(chosen), {Schedule::kind, where});
+      run_in_chunks(world, chosen, input, output, count, operation, where);
+    });
   else
     run_in_chunks(world, plan, input, output, count, operation, where);
 }
@@ -199,12 +213,17 @@ void run_by_rank(World& world, const Schedule& plan, const T* input, T* output, 
   const call said{.count = share, .where = where};
   if constexpr (has_engine<World>) {
     run_natively(world, plan, input, output, share, {}, operation, said);
+  } else if constexpr (is_choice<Schedule>) {
+    decide(world, plan, share * sizeof(T) * static_cast<std::size_t>(world.size()),
+           [&](const auto& chosen) {
+             run_by_rank(world, chosen, input, output, share, operation, where);
+           });
   } else {
     const std::size_t whole = share * static_cast<std::size_t>(world.size());
     const partition parts{whole, world.size(), 1, 1};
     if constexpr (has_small<T, World, Schedule>) {
       const std::size_t gives = holds_own_chunk(Schedule::kind, buffer::input) ? share : whole;
-      if (gives * sizeof(T) <= World::small_bytes) {
+      if (gives * sizeof(T) <= longest_small(world, Schedule::kind)) {
         run(world, small_of(plan), input, output, parts, operation, said);
         return;
       }
@@ -220,6 +239,9 @@ void run_by_counts(World& world, const Schedule& plan, const T* input, T* output
   const call said{.count = total_of(counts), .counts_hash = hash_of_counts(counts), .where = where};
   if constexpr (has_engine<World>)
     run_natively(world, plan, input, output, said.count, counts, sum{}, said);
+  else if constexpr (is_choice<Schedule>)
+    decide(world, plan, said.count * sizeof(T),
+           [&](const auto& chosen) { run_by_counts(world, chosen, input, output, counts, where); });
   else
     run(world, plan, input, output, partition{counts.data(), world.size()}, sum{}, said);
 }

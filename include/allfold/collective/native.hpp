@@ -3,13 +3,15 @@
 
 #include <allfold/communicator/engine.hpp>
 #include <allfold/schedule/native.hpp>
+#include <allfold/schedule/tuning.hpp>
 
 namespace allfold {
 
 /// An algorithm that all_reduce takes.
 template <class Algorithm>
 concept all_reduce_algorithm = std::same_as<Algorithm, native> ||
-    (schedule<Algorithm>&& Algorithm::kind == collective::all_reduce);
+    ((schedule<Algorithm> || detail::is_choice<Algorithm>)&&Algorithm::kind ==
+     collective::all_reduce);
 
 namespace detail {
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <allfold/schedule/partition.hpp>
+#include <allfold/schedule/tuning.hpp>
 #include <cstddef>
 
 namespace allfold::detail {
@@ -27,7 +28,7 @@ constexpr bool has_slots_for(collective what) {
     return what == collective::all_reduce;
 }
 /// True if a schedule may be taken by another on such a communicator, for elements of type T: where
-/// ranks give at most World::small_bytes each.
+/// ranks give at most `longest_small` bytes each.
 template <class T, class World, class Schedule>
 inline constexpr bool has_small = [] {
   if constexpr (requires { typename Schedule::small; })
@@ -35,16 +36,17 @@ inline constexpr bool has_small = [] {
   else
     return false;
 }();
+template <class World>
+std::size_t longest_small(const World& world, collective what) {
+  if constexpr (requires { world.small_bytes_of(what); })
+    return world.small_bytes_of(what);
+  else
+    return World::small_bytes;
+}
 /// That other schedule.
 template <class Schedule>
 constexpr auto small_of(const Schedule& plan) {
-  using small = typename Schedule::small;
-  if constexpr (requires { small{.root = plan.root}; })
-    return small{.root = plan.root};
-  else if constexpr (requires { small{.in_place = plan.in_place}; })
-    return small{.in_place = plan.in_place};
-  else
-    return small{};
+  return made_like<typename Schedule::small>(plan);
 }
 
 }  // namespace allfold::detail

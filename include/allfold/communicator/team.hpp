@@ -19,7 +19,7 @@ inline constexpr std::uint64_t window = 8;
 inline constexpr std::uint64_t longest_lead = 2;
 
 /// Bytes of a message that fit a slot.
-inline constexpr std::size_t slot_bytes = 33 * 64 - 48;
+inline constexpr std::size_t slot_bytes = 65 * 64 - 48;
 
 /// How a team waits.
 struct team_options {
@@ -41,7 +41,7 @@ struct alignas(64) post {
   std::uint64_t unused = 0;
   std::byte slot[slot_bytes];
 };
-static_assert(sizeof(post) == 33 * 64);  // an odd number of cache lines spreads over cache sets
+static_assert(sizeof(post) == 65 * 64);  // an odd number of cache lines spreads over cache sets
 
 /// What a rank has done. Only the rank itself writes; the counters only grow.
 struct alignas(128) record {

@@ -24,6 +24,8 @@ class communicator {
 
   int rank() const { return member_->rank(); }
   int size() const { return member_->size(); }
+  /// True if there are more ranks than cores, as the team's options say.
+  bool crowded() const { return member_->shared()->options().crowded; }
 
   /// The number of the collective that this rank calls next.
   std::uint64_t number() const { return member_->number(); }
@@ -79,6 +81,14 @@ class communicator {
 
   /// The largest message in bytes that may be sent through slots, and in which collectives.
   static constexpr std::size_t small_bytes = slot_bytes;
+  /// The largest that is: what a rank gives. A slot saves a wait and costs a copy, and the way of
+  /// one more cache line for each 64 bytes. With more ranks than cores a wait is a turn of the
+  /// scheduler, and any slot is worth it. Measured by bench/tune.
+  std::size_t small_bytes_of(collective what) const {
+    if (crowded()) return slot_bytes;
+    if (what == collective::all_reduce || what == collective::reduce) return 1024;
+    return what == collective::all_gather || what == collective::gather ? 512 : 256;
+  }
   static constexpr bool has_slots_for(collective) { return true; }
 
   /// Divides the ranks into teams: those that give the same color, ordered by key, then by rank.

@@ -214,6 +214,15 @@ inline constexpr bool trusted<direct::all_to_all> = true;
 template <>
 inline constexpr bool trusted<direct::barrier> = true;
 
+template <>
+inline constexpr bool same_for_all_ranks<direct> = true;
+template <>
+inline constexpr bool same_for_all_ranks<direct::reduce_scatter> = true;
+template <>
+inline constexpr bool same_for_all_ranks<direct::all_gather> = true;
+template <>
+inline constexpr bool same_for_all_ranks<direct::barrier> = true;
+
 }  // namespace allfold
 
 #ifdef ALLFOLD_PROVE

@@ -170,6 +170,9 @@ inline constexpr bool trusted<one_shot::gather> = true;
 template <>
 inline constexpr bool trusted<one_shot::all_to_all> = true;
 
+template <>
+inline constexpr bool same_for_all_ranks<one_shot> = true;
+
 }  // namespace allfold
 
 #ifdef ALLFOLD_PROVE

@@ -160,6 +160,13 @@ inline constexpr bool trusted<ring::reduce_scatter> = true;
 template <>
 inline constexpr bool trusted<ring::all_gather> = true;
 
+template <>
+inline constexpr bool same_for_all_ranks<ring> = true;
+template <>
+inline constexpr bool same_for_all_ranks<ring::reduce_scatter> = true;
+template <>
+inline constexpr bool same_for_all_ranks<ring::all_gather> = true;
+
 }  // namespace allfold
 
 #ifdef ALLFOLD_PROVE
