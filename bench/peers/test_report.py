@@ -101,14 +101,21 @@ class Targets(unittest.TestCase):
 
 
 class Floors(unittest.TestCase):
-    def test_a_floor_slower_than_the_library_is_no_bound(self):
+    def case_with_a_floor_slowed(self, times: float) -> targets.Case:
         it = canned()
-        floor = Key("all_reduce", 2, 32 << 10, "zero_copy")
-        for turn in it.turns[floor]:
-            turn.us *= 4
-        case = targets.targets(it)[0].cases[0]
-        self.assertFalse(case.reached)
+        for turn in it.turns[Key("all_reduce", 2, 32 << 10, "zero_copy")]:
+            turn.us *= times
+        return targets.targets(it)[0].cases[0]
+
+    def test_a_floor_slower_than_the_library_is_called_no_bound(self):
+        case = self.case_with_a_floor_slowed(4)
+        self.assertTrue(case.reached)
         self.assertIn("no bound", case.measured)
+
+    def test_a_floor_that_the_library_does_not_come_near_is_not_reached(self):
+        case = self.case_with_a_floor_slowed(0.5)
+        self.assertFalse(case.reached)
+        self.assertNotIn("no bound", case.measured)
 
 
 class Report(unittest.TestCase):

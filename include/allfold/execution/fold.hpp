@@ -63,6 +63,12 @@ struct vector_block {
     fold(sources, source_count, targets, target_count, first, finish_ranks,
          std::make_index_sequence<registers>{});
   }
+  /// The same for one register of elements.
+  static void fold_step(const T* const* sources, int source_count, T* const* targets,
+                        int target_count, std::size_t first, int finish_ranks) {
+    fold(sources, source_count, targets, target_count, first, finish_ranks,
+         std::make_index_sequence<1>{});
+  }
 
  private:
   // Unrolled by pack expansion: a loop over the registers would put them into memory.
@@ -94,8 +100,8 @@ template <class T, class Operation>
 using block = std::conditional_t<folds_in_vectors<T, Operation>, vector_block<T, Operation>,
                                  array_block<T, Operation>>;
 
-/// A block at a time, then the rest one by one. `Sources` and `Targets` > 0 fix the numbers, so
-/// that no loop over them remains.
+/// A block at a time, then a register, then the rest one by one. `Sources` and `Targets` > 0 fix
+/// the numbers, so that no loop over them remains.
 template <int Sources, int Targets, class T, class Operation>
 void fold_all(const T* const* sources, int source_count, T* const* targets, int target_count,
               std::size_t count, const Operation& operation, int finish_ranks) {
@@ -104,9 +110,13 @@ void fold_all(const T* const* sources, int source_count, T* const* targets, int 
   if constexpr (Sources > 0) source_count = Sources;
   if constexpr (Targets > 0) target_count = Targets;
   const std::size_t whole = count / blocks::count * blocks::count;
-  for (std::size_t first = 0; first < whole; first += blocks::count)
+  std::size_t first = 0;
+  for (; first < whole; first += blocks::count)
     blocks::fold(sources, source_count, targets, target_count, first, operation, finish_ranks);
-  for (std::size_t first = whole; first < count; ++first)
+  if constexpr (folds_in_vectors<T, Operation>)
+    for (; first + blocks::step <= count; first += blocks::step)
+      blocks::fold_step(sources, source_count, targets, target_count, first, finish_ranks);
+  for (; first < count; ++first)
     singles::template fold<1>(sources, source_count, targets, target_count, first, operation,
                               finish_ranks);
 }
