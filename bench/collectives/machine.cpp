@@ -2,7 +2,7 @@
 
 #include <unistd.h>
 
-#include <allfold/launch/cores.hpp>
+#include <allfold/communicator/cores.hpp>
 #include <fstream>
 
 namespace bench {

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <allfold/config.hpp>
-#include <allfold/launch/cores.hpp>
+#include <allfold/communicator/cores.hpp>
 #include <charconv>
 #include <sstream>
 #include <stdexcept>

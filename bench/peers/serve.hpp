@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <allfold/launch/cores.hpp>
+#include <allfold/communicator/cores.hpp>
 #include <chrono>
 #include <concepts>
 #include <cstdio>

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <allfold/communicator/concepts.hpp>
+#include <allfold/communicator/cores.hpp>
 #include <allfold/communicator/membership.hpp>
 #include <allfold/execution/host.hpp>
 #include <allfold/schedule/direct.hpp>
@@ -120,6 +121,26 @@ class communicator {
     const std::shared_ptr<team> taken = *all[static_cast<std::size_t>(leader)].made;
     meet(where);  // nobody's `made` goes away before all have taken theirs
     return {taken, new_rank};
+  }
+
+  /// The same ranks once more, for a second thread of each: calls on one do not wait for calls on
+  /// the other. Every rank calls it. A failure of one is its own.
+  communicator companion(std::source_location where = std::source_location::current()) {
+    std::shared_ptr<team> made;
+    if (rank() == 0) {
+      team_options options = shared()->options();
+      options.crowded = options.crowded || 2 * size() > usable_cores();
+      made = std::make_shared<team>(size(), options);
+    }
+    const std::shared_ptr<team> taken = *gather(&made, where)[0];
+    meet(where);  // rank 0's `made` does not go before all have taken it
+    return {taken, rank()};
+  }
+
+  /// Fails the team because this rank leaves with an exception: the others hear its text.
+  void leave_with(const std::exception_ptr& thrown) {
+    shared()->fail(failure_kind::lost, rank(),
+                   "rank " + std::to_string(rank()) + " threw" + text_of(thrown));
   }
 
   const std::shared_ptr<team>& shared() const { return member_->shared(); }

@@ -3,6 +3,7 @@
 
 #include <allfold/collective/all_gather.hpp>
 #include <allfold/data_parallel/strategy.hpp>
+#include <exception>
 #include <memory>
 
 namespace allfold {
@@ -42,8 +43,43 @@ void multiply(World& world, Elements elements, double factor) {
   }
 }
 
+/// How a backward pass's gradients are combined: by the mean over all ranks or by the sum, after
+/// each rank has multiplied its own by `weight`.
+struct combination {
+  bool averages = true;
+  double weight = 1.0;
+};
+
+/// The other ranks as a compression sees them; see compression.hpp.
+template <class Strategy, class World>
+class compressed_ranks {
+ public:
+  compressed_ranks(World& world, bool averages, std::source_location where)
+      : world_{world}, averages_{averages}, where_{where} {}
+  int rank() const { return world_.rank(); }
+  int size() const { return world_.size(); }
+  bool averages() const { return averages_; }
+  template <class U>
+  void reduce(std::span<U> data) {
+    if (averages_)
+      Strategy::reduce(world_, data, average{}, where_);
+    else
+      Strategy::reduce(world_, data, sum{}, where_);
+  }
+  template <class U>
+  void all_gather(std::span<const U> mine, std::span<U> all) {
+    allfold::all_gather(world_, mine, all, where_);
+  }
+
+ private:
+  World& world_;
+  bool averages_;
+  std::source_location where_;
+};
+
 /// The other ranks as a replica sees them whose gradients are `Elements`: a span. One virtual call
-/// per gradient, so that data_parallel<Model, Strategy> need not name the communicator's type.
+/// for each stretch of gradients, so that data_parallel<Model, Strategy> need not name the
+/// communicator's type.
 template <class Elements>
 class replica_link {
  public:
@@ -53,47 +89,76 @@ class replica_link {
   virtual ~replica_link() = default;
   virtual int rank() const = 0;
   virtual int size() const = 0;
-  virtual void reduce(Elements gradient, scale how, std::source_location where) = 0;
-  virtual void multiply(Elements gradient, double factor) = 0;
+  /// Combines one stretch of gradients; `index` numbers the stretches of the replica.
+  virtual void reduce(Elements gradient, std::size_t index, combination how,
+                      std::source_location where) = 0;
+  virtual void average(Elements parameter, std::source_location where) = 0;
   virtual bool steps() const = 0;
   virtual void share(Elements parameter, std::source_location where) = 0;
-  virtual void broadcast(bytes all, std::source_location where) = 0;
+  virtual void broadcast(bytes all, int root, std::source_location where) = 0;
   virtual std::vector<std::uint64_t> gather(std::uint64_t mine, std::source_location where) = 0;
   virtual void abort(const std::string& why) = 0;
+  virtual void leave_with(const std::exception_ptr& thrown) = 0;
+  /// The same ranks for another thread of this one; null if the communicator has no such thing.
+  virtual std::unique_ptr<replica_link> companion(std::source_location where) = 0;
 };
 
-template <class Elements, class Strategy, class World>
+/// `Holder` is World& or World; `Compression` combines gradients, and outlives the link.
+template <class Elements, class Strategy, class Holder, class Compression>
 class linked_by final : public replica_link<Elements> {
  public:
-  using typename replica_link<Elements>::bytes;
+  using World = std::remove_reference_t<Holder>;
+  using base = replica_link<Elements>;
+  using typename base::bytes;
 
-  explicit linked_by(World& world) : world_{world} {}
+  linked_by(Holder world, Compression& compression)
+      : world_{static_cast<Holder&&>(world)}, compression_{compression} {}
 
   int rank() const override { return world_.rank(); }
   int size() const override { return world_.size(); }
-  void reduce(Elements gradient, scale how, std::source_location where) override {
-    if (how == scale::mean_over_ranks)
-      Strategy::reduce(world_, gradient, average{}, where);
-    else
-      Strategy::reduce(world_, gradient, sum{}, where);
+  void reduce(Elements gradient, std::size_t index, combination how,
+              std::source_location where) override {
+    if (how.weight != 1.0) multiply(world_, gradient, how.weight);
+    if constexpr (Compression::changes_nothing) {
+      if (how.averages)
+        Strategy::reduce(world_, gradient, allfold::average{}, where);
+      else
+        Strategy::reduce(world_, gradient, sum{}, where);
+    } else {
+      compressed_ranks<Strategy, World> ranks{world_, how.averages, where};
+      compression_.combine(gradient, index, ranks);
+    }
   }
-  void multiply(Elements gradient, double factor) override {
-    detail::multiply(world_, gradient, factor);
+  void average(Elements parameter, std::source_location where) override {
+    if constexpr (requires { typename Strategy::algorithm; })
+      all_reduce<typename Strategy::algorithm>(world_, parameter, allfold::average{}, where);
   }
   bool steps() const override { return Strategy::steps(world_); }
   void share(Elements parameter, std::source_location where) override {
     Strategy::share(world_, parameter, where);
   }
-  void broadcast(bytes all, std::source_location where) override {
-    allfold::broadcast(world_, all, 0, where);
+  void broadcast(bytes all, int root, std::source_location where) override {
+    allfold::broadcast(world_, all, root, where);
   }
   std::vector<std::uint64_t> gather(std::uint64_t mine, std::source_location where) override {
     return gather_numbers(world_, mine, where);
   }
   void abort(const std::string& why) override { world_.abort(why); }
+  void leave_with(const std::exception_ptr& thrown) override {
+    if constexpr (requires { world_.leave_with(thrown); }) world_.leave_with(thrown);
+  }
+  std::unique_ptr<base> companion(std::source_location where) override {
+    if constexpr (requires { world_.companion(where); }) {
+      using link = linked_by<Elements, Strategy, World, Compression>;
+      return std::make_unique<link>(world_.companion(where), compression_);
+    } else {
+      return nullptr;
+    }
+  }
 
  private:
-  World& world_;
+  Holder world_;
+  Compression& compression_;
 };
 
 }  // namespace detail

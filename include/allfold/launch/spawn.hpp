@@ -2,7 +2,7 @@
 #pragma once
 
 #include <allfold/communicator/threads.hpp>
-#include <allfold/launch/cores.hpp>
+#include <allfold/communicator/cores.hpp>
 #include <exception>
 #include <thread>
 #include <vector>

@@ -1,0 +1,150 @@
+// Reduces gradients bucket by bucket, as they become ready.
+#pragma once
+
+#include <allfold/data_parallel/bucket.hpp>
+#include <allfold/data_parallel/progress.hpp>
+#include <allfold/data_parallel/replica_link.hpp>
+#include <chrono>
+#include <optional>
+
+namespace allfold {
+
+/// Whether gradients are reduced while the backward pass goes on.
+enum class overlap : std::uint8_t {
+  automatic,  ///< by a thread if there are more cores than ranks
+  by_thread,  ///< by a thread of each rank, over a communicator of its own
+  none        ///< after the backward pass, by the rank's own thread
+};
+
+/// When a bucket was complete, and when it was reduced.
+struct bucket_times {
+  using moment = std::chrono::steady_clock::time_point;
+  std::size_t bytes = 0;
+  moment ready{}, begin{}, end{};
+};
+
+namespace detail {
+
+/// A replica's gradients in buckets, and what has become of them in this backward pass. Used by the
+/// rank's thread.
+template <class Elements>
+class reducer {
+ public:
+  using link_type = replica_link<Elements>;
+
+  /// `joins_next[i]`: on every rank gradient i + 1 lies right behind gradient i. Every rank calls
+  /// it with the same plan.
+  reducer(link_type& link, const std::vector<Elements>& gradients,
+          const std::vector<char>& joins_next, overlap how, std::source_location where)
+      : link_{link}, gradients_{gradients}, joins_next_{joins_next} {
+    if (how == overlap::automatic)
+      how = usable_cores() > link.size() ? overlap::by_thread : overlap::none;
+    if (how == overlap::by_thread && link.size() > 1) channel_ = link.companion(where);
+  }
+  reducer(const reducer&) = delete;
+  reducer& operator=(const reducer&) = delete;
+  ~reducer() {
+    if (thread_ && !thread_->idle())
+      channel_->abort("a replica went away before its gradients were reduced");
+  }
+
+  /// Takes a plan. Not while gradients are being reduced.
+  void plan(std::vector<bucket> buckets) {
+    thread_.reset();
+    buckets_ = std::move(buckets);
+    bucket_of_.assign(gradients_.size(), 0);
+    stretches_.clear();
+    first_.assign(1, 0);
+    for (std::size_t b = 0; b < buckets_.size(); ++b) {
+      for (const std::size_t index : buckets_[b].members) bucket_of_[index] = b;
+      append_stretches(buckets_[b].members);
+      first_.push_back(stretches_.size());
+    }
+    times_.assign(buckets_.size(), {});
+    if (!channel_ || buckets_.empty()) return;
+    thread_.emplace(
+        [this](std::uint64_t job) { reduce(*channel_, static_cast<std::size_t>(job - base_)); },
+        2 * link_.size() > usable_cores());
+  }
+
+  /// A backward pass begins whose gradients will be reduced.
+  void begin(combination how, std::source_location where) {
+    how_ = how;
+    where_ = where;
+    next_ = 0;
+    missing_.clear();
+    for (const bucket& each : buckets_) missing_.push_back(each.members.size());
+    if (thread_) base_ = thread_->posted();
+  }
+  /// A gradient will not change any more. Buckets are reduced in the order of their numbers, on
+  /// every rank, whatever order they are complete in.
+  void ready(std::size_t index) {
+    const std::size_t b = bucket_of_[index];
+    if (--missing_[b] > 0) return;
+    times_[b] = {buckets_[b].bytes, std::chrono::steady_clock::now(), {}, {}};
+    for (; next_ < buckets_.size() && missing_[next_] == 0; ++next_)
+      if (thread_) thread_->post();
+  }
+  /// Returns when all buckets are reduced; all gradients have been ready.
+  void finish() {
+    if (thread_) {
+      thread_->wait();
+    } else {
+      for (std::size_t b = 0; b < buckets_.size(); ++b) reduce(link_, b);
+    }
+  }
+  /// Tells the other ranks' threads that this one leaves.
+  void leave_with(const std::exception_ptr& thrown) {
+    if (channel_) channel_->leave_with(thrown);
+  }
+  void abort(const std::string& why) {
+    if (channel_) channel_->abort(why);
+  }
+
+  bool overlaps() const { return channel_ != nullptr; }
+  const std::vector<bucket>& buckets() const { return buckets_; }
+  /// Of the last backward pass, by bucket.
+  const std::vector<bucket_times>& times() const { return times_; }
+  /// How many collectives reduce all gradients.
+  std::size_t stretches() const { return stretches_.size(); }
+
+ private:
+  /// Gradients side by side in memory are one stretch.
+  void append_stretches(std::vector<std::size_t> members) {
+    std::sort(members.begin(), members.end());
+    for (std::size_t k = 0; k < members.size();) {
+      std::size_t last = k;
+      std::size_t count = gradients_[members[k]].size();
+      while (last + 1 < members.size() && members[last + 1] == members[last] + 1 &&
+             joins_next_[members[last]] != 0)
+        count += gradients_[members[++last]].size();
+      if (count > 0) stretches_.push_back(Elements{gradients_[members[k]].data(), count});
+      k = last + 1;
+    }
+  }
+  void reduce(link_type& by, std::size_t b) {
+    times_[b].begin = std::chrono::steady_clock::now();
+    for (std::size_t i = first_[b]; i < first_[b + 1]; ++i)
+      by.reduce(stretches_[i], i, how_, where_);
+    times_[b].end = std::chrono::steady_clock::now();
+  }
+
+  link_type& link_;
+  const std::vector<Elements>& gradients_;
+  std::vector<char> joins_next_;
+  std::vector<bucket> buckets_;
+  std::vector<std::size_t> bucket_of_;  ///< by gradient
+  std::vector<Elements> stretches_;     ///< of bucket b: [first_[b], first_[b + 1])
+  std::vector<std::size_t> first_;
+  std::vector<std::size_t> missing_;  ///< by bucket, gradients that are not ready yet
+  std::vector<bucket_times> times_;
+  std::size_t next_ = 0;  ///< the bucket to be reduced next
+  combination how_;
+  std::source_location where_;
+  std::uint64_t base_ = 0;  ///< the job that is bucket 0 of this pass
+  std::unique_ptr<link_type> channel_;
+  std::optional<progress_thread> thread_;  // last: it uses all others
+};
+
+}  // namespace detail
+}  // namespace allfold

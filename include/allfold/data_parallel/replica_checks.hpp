@@ -1,0 +1,78 @@
+// What the ranks' models must have in common, found out when a replica is made.
+#pragma once
+
+#include <allfold/data_parallel/model.hpp>
+#include <allfold/data_parallel/replica_link.hpp>
+
+namespace allfold::detail {
+
+/// Throws a usage_error on this rank and tells every other rank.
+template <class Link>
+[[noreturn]] void give_up(Link& link, const std::string& what, std::source_location where) {
+  const std::string text = what + ", data_parallel at " + place_of(where);
+  link.abort(text);
+  throw usage_error{"allfold: rank " + std::to_string(link.rank()) + ": " + text};
+}
+
+/// A model must name as many gradients as parameters, of the same sizes.
+template <class Model, class Elements>
+void check_own_shapes(Model& model, replica_link<Elements>& link,
+                      const std::vector<Elements>& parameters,
+                      const std::vector<Elements>& gradients, std::source_location where) {
+  if (parameters.size() != gradients.size())
+    give_up(link,
+            "the model has " + std::to_string(parameters.size()) + " parameters and " +
+                std::to_string(gradients.size()) + " gradients",
+            where);
+  for (std::size_t i = 0; i < parameters.size(); ++i)
+    if (parameters[i].size() != gradients[i].size())
+      give_up(link,
+              parameter_name(model, i) + " has " + std::to_string(parameters[i].size()) +
+                  " elements and its gradient " + std::to_string(gradients[i].size()),
+              where);
+}
+
+/// Every rank compares all ranks with rank 0, so that all come to the same conclusion.
+template <class Model, class Elements>
+void check_shapes_of_ranks(Model& model, replica_link<Elements>& link,
+                           const std::vector<Elements>& parameters, std::source_location where) {
+  const auto differ = [&](const std::string& what, std::uint64_t mine) {
+    const std::vector<std::uint64_t> all = link.gather(mine, where);
+    for (std::size_t peer = 1; peer < all.size(); ++peer)
+      if (all[peer] != all[0])
+        throw mismatch_error{"allfold: rank " + std::to_string(link.rank()) +
+                             ", data_parallel at " + place_of(where) + ": " + what +
+                             std::to_string(all[peer]) + " on rank " + std::to_string(peer) +
+                             " and " + std::to_string(all[0]) + " on rank 0"};
+  };
+  differ("the number of parameters is ", parameters.size());
+  for (std::size_t i = 0; i < parameters.size(); ++i)
+    differ("the number of elements of " + parameter_name(model, i) + " is ", parameters[i].size());
+  if constexpr (has_buffers<Model>) {
+    std::uint64_t bytes = 0;
+    for (auto&& each : call_buffers(model)) bytes += span_of(each).size_bytes();
+    differ("the size of the buffers in bytes is ", bytes);
+  }
+}
+
+/// For each gradient, whether on every rank the next one lies right behind it: then both can be
+/// reduced in one go, where they lie.
+template <class Elements>
+std::vector<char> joined_on_all_ranks(replica_link<Elements>& link,
+                                      const std::vector<Elements>& gradients,
+                                      std::source_location where) {
+  std::vector<char> joined(gradients.size(), false);
+  for (std::size_t begin = 0; begin < gradients.size(); begin += 64) {
+    const std::size_t end = std::min(begin + 64, gradients.size());
+    std::uint64_t mine = 0;
+    for (std::size_t i = begin; i < end && i + 1 < gradients.size(); ++i)
+      if (gradients[i].data() + gradients[i].size() == gradients[i + 1].data())
+        mine |= std::uint64_t{1} << (i - begin);
+    std::uint64_t all = mine;
+    for (const std::uint64_t each : link.gather(mine, where)) all &= each;
+    for (std::size_t i = begin; i < end; ++i) joined[i] = (all >> (i - begin)) & 1;
+  }
+  return joined;
+}
+
+}  // namespace allfold::detail
