@@ -155,7 +155,8 @@ double gradient_norm(World& world, Gradients&& gradients, double p = 2,
 /// torch.nn.utils.clip_grad_norm_, after Pascanu, Mikolov and Bengio, "On the difficulty of
 /// training recurrent neural networks", 2013.
 /// Called between the reduction of the gradients and the step, by every rank that steps; nothing is
-/// communicated, because a `distributed` strategy has left the same gradients on all ranks.
+/// communicated, because a `distributed` strategy has left the same gradients on all ranks. Under
+/// `primary_device` what counts is the root's call.
 /// Errors: usage_error for another norm than 1, 2 or infinity, for a max_norm that is negative or
 /// NaN, and for a norm that is not finite with nonfinite::fail; then no gradient has changed.
 template <gradient_ranges Gradients>
