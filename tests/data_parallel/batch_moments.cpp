@@ -225,6 +225,22 @@ TEST_CASE("ranks without samples count for nothing; if no rank has any, all are 
   }
 }
 
+TEST_CASE("the mean of no values may be NaN: it does not count") {
+  constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
+  for (int full = 0; full < 4; ++full) {
+    std::vector<channel_moments> found(4);
+    allfold::spawn(4, [&](auto& world) {
+      const bool has = world.rank() == full || world.rank() == 3;
+      const channel_moments own = has ? of({1, 3}) : channel_moments{0, not_a_number, not_a_number};
+      found[at(world.rank())] = allfold::synchronized_moments(world, {own})[0];
+    });
+    for (const channel_moments& each : found) {
+      CHECK(each.mean == 2);
+      CHECK(each.variance() == 1);
+    }
+  }
+}
+
 TEST_CASE("ranks that differ in their channels get a mismatch_error") {
   for (const outcome& each : run_ranks(2, [](auto& world) {
          static_cast<void>(allfold::synchronized_sums(

@@ -100,10 +100,10 @@ std::vector<channel_moments> local_moments(
 
 /// The moments of each channel over all ranks, from those of each rank: one all_reduce of three
 /// doubles a channel, folded in rank order, so every rank gets the same bits. Every rank calls it
-/// with as many channels; ranks without samples give count 0. For SyncBatchNorm's forward pass:
-/// y = (x − mean) / √(variance() + ε) · weight + bias.
-/// Errors: usage_error, on every rank, if a channel has no value on any rank; those of all_reduce,
-/// mismatch_error among them if ranks have different numbers of channels.
+/// with as many channels; ranks without samples give count 0, and any mean. For SyncBatchNorm's
+/// forward pass: y = (x − mean) / √(variance() + ε) · weight + bias. Errors: usage_error, on every
+/// rank, if a channel has no value on any rank; those of all_reduce, mismatch_error among them if
+/// ranks have different numbers of channels.
 template <communicator World>
 std::vector<channel_moments> synchronized_moments(
     World& world, std::vector<channel_moments> moments,
