@@ -18,7 +18,7 @@ members of(const std::vector<bucket>& plan) {
 
 /// What is known before the program runs.
 static_assert([] {
-  const auto plan = buckets<10, 100>::plan({{60}, {50}, {4}, {3}, {8}});
+  const auto plan = buckets<10, 100>::plan_of({{60}, {50}, {4}, {3}, {8}});
   return plan.size() == 2 && plan[0].members.size() == 2 && plan[0].bytes == 11 &&
          plan[1].bytes == 114;
 }());
@@ -27,17 +27,17 @@ static_assert([] {
 
 TEST_CASE("the last gradients come first, and the one that reaches the cap closes the bucket") {
   using small = buckets<10, 100>;
-  CHECK(of(small::plan({{60}, {50}, {4}, {3}, {8}})) == members{{4, 3}, {2, 1, 0}});
-  CHECK(of(small::plan({{1}, {1}, {1}})) == members{{2, 1, 0}});
-  CHECK(of(small::plan({{1000}, {1000}})) == members{{1}, {0}});
-  CHECK(of(small::plan({{99}, {1}, {10}})) == members{{2}, {1, 0}});
-  CHECK(of(small::plan({{98}, {1}, {10}, {0}})) == members{{3, 2}, {1, 0}});
-  CHECK(small::plan({}).empty());
+  CHECK(of(small::plan_of({{60}, {50}, {4}, {3}, {8}})) == members{{4, 3}, {2, 1, 0}});
+  CHECK(of(small::plan_of({{1}, {1}, {1}})) == members{{2, 1, 0}});
+  CHECK(of(small::plan_of({{1000}, {1000}})) == members{{1}, {0}});
+  CHECK(of(small::plan_of({{99}, {1}, {10}})) == members{{2}, {1, 0}});
+  CHECK(of(small::plan_of({{98}, {1}, {10}, {0}})) == members{{3, 2}, {1, 0}});
+  CHECK(small::plan_of({}).empty());
 }
 
 TEST_CASE("buckets never mix types") {
   const shapes mixed{{60, 1}, {60, 2}, {60, 1}, {60, 2}, {60, 1}};
-  CHECK(of(buckets<100, 100>::plan(mixed)) == members{{4, 2}, {3, 1}, {0}});
+  CHECK(of(buckets<100, 100>::plan_of(mixed)) == members{{4, 2}, {3, 1}, {0}});
 }
 
 TEST_CASE("another order than the models'") {
@@ -50,7 +50,7 @@ TEST_CASE("every gradient is in one bucket, whatever the sizes") {
   for (int turn = 0; turn < 200; ++turn) {
     shapes all(random() % 40);
     for (gradient_shape& each : all) each = {random() % 300, random() % 3};
-    const auto plan = buckets<64, 256>::plan(all);
+    const auto plan = buckets<64, 256>::plan_of(all);
     std::vector<int> seen(all.size(), 0);
     for (const bucket& each : plan) {
       std::size_t bytes = 0;
@@ -72,6 +72,6 @@ TEST_CASE("every gradient is in one bucket, whatever the sizes") {
 TEST_CASE("PyTorch's sizes by default, and a plan as text") {
   CHECK(buckets<>::first_bytes == 1 << 20);
   CHECK(buckets<>::rest_bytes == 25 << 20);
-  CHECK(describe(buckets<10, 100>::plan({{60}, {8}, {8}})) ==
+  CHECK(describe(buckets<10, 100>::plan_of({{60}, {8}, {8}})) ==
         "bucket 0: 16 bytes: gradients 2, 1\nbucket 1: 60 bytes: gradients 0\n");
 }

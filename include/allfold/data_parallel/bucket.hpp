@@ -61,10 +61,10 @@ struct buckets {
 
   /// In the reverse of the order in which the model names its gradients: a backward pass begins
   /// with the last layer.
-  static constexpr std::vector<bucket> plan(const std::vector<gradient_shape>& gradients) {
+  static constexpr std::vector<bucket> plan_of(const std::vector<gradient_shape>& gradients) {
     std::vector<std::size_t> order;
     for (std::size_t index = gradients.size(); index > 0; --index) order.push_back(index - 1);
-    return plan_buckets(gradients, order, First, Rest);
+    return plan(gradients, order);
   }
   /// In the order given, such as that in which gradients were seen to be ready.
   static constexpr std::vector<bucket> plan(const std::vector<gradient_shape>& gradients,

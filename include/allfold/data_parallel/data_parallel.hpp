@@ -2,28 +2,10 @@
 #pragma once
 
 #include <algorithm>
+#include <allfold/data_parallel/backward_pass.hpp>
 #include <allfold/data_parallel/join.hpp>
-#include <allfold/data_parallel/put_aside.hpp>
-#include <allfold/data_parallel/reducer.hpp>
-#include <allfold/data_parallel/replica_checks.hpp>
 
 namespace allfold {
-
-/// What becomes of a parameter whose gradient was not ready at the end of a backward pass.
-enum class unused : std::uint8_t {
-  error,  ///< every rank gets a usage_error that names the rank and the parameter
-  zero,   ///< this rank's gradient is set to zero, and reduced
-  keep    ///< the same, but where no rank used the parameter all keep what they had; host only
-};
-
-/// What a replica may be told when it is made. The same on every rank.
-struct data_parallel_options {
-  allfold::scale scale = allfold::scale::mean_over_ranks;
-  allfold::overlap overlap = allfold::overlap::automatic;
-  allfold::unused unused = allfold::unused::error;
-  bool broadcast_buffers = true;  ///< rank 0's buffers to all, before each backward pass
-  bool rebuild_buckets = false;   ///< once, in the order in which rank 0's gradients were ready
-};
 
 /// How long this rank's thread spent on the last step. A device may still be at work afterwards.
 struct step_times {
@@ -54,17 +36,13 @@ class data_parallel {
         link_{std::make_unique<link_to<World>>(world, compression_)},
         options_{options},
         parameters_{detail::spans_of<element, space>(detail::call_parameters(model))},
-        gradients_{detail::spans_of<element, space>(detail::call_gradients(model))},
-        ready_(gradients_.size(), false),
-        used_(gradients_.size(), false) {
-    if (space == memory_space::device && options.unused == unused::keep)
-      give_up("unused::keep is for models in host memory", where);
+        gradients_{detail::spans_of<element, space>(detail::call_gradients(model))} {
     detail::check_own_shapes(model_, *link_, parameters_, gradients_, where);
     detail::check_shapes_of_ranks(model_, *link_, parameters_, where);
     adopt(0, where);
-    reducer_.emplace(*link_, gradients_, detail::joined_on_all_ranks(*link_, gradients_, where),
-                     space == memory_space::host ? options.overlap : overlap::none, where);
-    reducer_->plan(Strategy::bucketing::plan(shapes()));
+    const auto name = [this](std::size_t index) { return detail::parameter_name(model_, index); };
+    pass_.emplace(*link_, gradients_, detail::pass_traits{name, &Strategy::bucketing::plan},
+                  options_, where);
   }
 
   /// Runs the engine's backward pass, `engine(ready)`, in which `ready(i)` says that gradient i
@@ -77,8 +55,13 @@ class data_parallel {
   void backward(Engine&& engine, std::size_t samples = 1,
                 std::source_location where = std::source_location::current()) {
     begin(samples, where);
-    pass(engine, where);
-    finish(where);
+    try {
+      timed(times_.computation, [&] { engine(ready_mark{*pass_, where}); });
+    } catch (...) {
+      pass_->leave_with(std::current_exception());
+      throw;
+    }
+    timed(times_.communication, [&] { pass_->finish(where, false); });
   }
 
   /// Reduces all gradients: for engines whose backward pass has no hook. Call it in every step,
@@ -86,8 +69,8 @@ class data_parallel {
   void reduce_gradients(std::size_t samples = 1,
                         std::source_location where = std::source_location::current()) {
     begin(samples, where);
-    ready_mark{*this, where}(0, gradients_.size());
-    finish(where);
+    ready_mark{*pass_, where}(0, gradients_.size());
+    timed(times_.communication, [&] { pass_->finish(where, false); });
   }
 
   /// While the guard lives, backward passes reduce nothing: gradients are the engine's to add up,
@@ -95,7 +78,7 @@ class data_parallel {
   /// Throws usage_error under scale::mean_over_samples, which knows only one pass's samples.
   [[nodiscard]] auto no_sync(std::source_location where = std::source_location::current()) {
     if (options_.scale == scale::mean_over_samples)
-      give_up("no_sync does not go with scale::mean_over_samples", where);
+      pass_->give_up("no_sync does not go with scale::mean_over_samples", where);
     return accumulation{accumulating_};
   }
 
@@ -129,13 +112,13 @@ class data_parallel {
   /// Optimizer steps so far.
   std::uint64_t steps() const { return steps_; }
   /// Which gradients are reduced together, in this order.
-  const std::vector<bucket>& buckets() const { return reducer_->buckets(); }
+  const std::vector<bucket>& buckets() const { return pass_->reductions().buckets(); }
   /// When the last backward pass's buckets were complete and when they were reduced.
-  const std::vector<bucket_times>& bucket_timeline() const { return reducer_->times(); }
+  const std::vector<bucket_times>& bucket_timeline() const { return pass_->reductions().times(); }
   /// True if gradients are reduced while the backward pass goes on.
-  bool overlaps() const { return reducer_->overlaps(); }
+  bool overlaps() const { return pass_->reductions().overlaps(); }
   /// How many collectives reduce all gradients: one for each bucket if they lie side by side.
-  std::size_t collectives_per_step() const { return reducer_->stretches(); }
+  std::size_t collectives_per_step() const { return pass_->reductions().stretches(); }
   /// What the strategy's compression has come to know, such as residuals. Not during `backward`.
   typename Strategy::compression& compression() { return compression_; }
 
@@ -164,16 +147,6 @@ class data_parallel {
     work();
     total += std::chrono::steady_clock::now() - begin;
   }
-  std::string name(std::size_t index) { return detail::parameter_name(model_, index); }
-  [[noreturn]] void give_up(const std::string& what, std::source_location where) {
-    if (reducer_) reducer_->abort(what + ", data_parallel at " + place_of(where));
-    detail::give_up(*link_, what, where);
-  }
-  std::vector<gradient_shape> shapes() const {
-    std::vector<gradient_shape> all;
-    for (const elements each : gradients_) all.push_back({each.size_bytes(), 0});
-    return all;
-  }
   void broadcast_buffers(int from, std::source_location where) {
     if constexpr (detail::has_buffers<Model>)
       for (auto&& each : detail::call_buffers(model_))
@@ -194,9 +167,7 @@ class data_parallel {
     return false;
   }
 
-  // ---- a backward pass ----
-
-  /// What all ranks do before it.
+  /// What all ranks do before a backward pass.
   void begin(std::size_t samples, std::source_location where) {
     times_ = {};
     timed(times_.communication, [&] {
@@ -206,126 +177,40 @@ class data_parallel {
   }
   /// `there`: which ranks take part with inputs of their own.
   void begin(std::size_t samples, const detail::turn_out& there, std::source_location where) {
-    std::fill(ready_.begin(), ready_.end(), false);
-    order_.clear();
-    reduces_ = !there.accumulates && accumulating_ == 0 && !is_local();
-    if (options_.broadcast_buffers && accumulating_ == 0 && !there.accumulates)
-      broadcast_buffers(there.first, where);
-    if (!reduces_) return;
+    const bool accumulates = there.accumulates || accumulating_ > 0;
+    if (options_.broadcast_buffers && !accumulates) broadcast_buffers(there.first, where);
+    const bool reduces = !accumulates && !is_local();
     detail::combination how{options_.scale == scale::mean_over_ranks, 1.0};
     if (how.averages && there.live > 0) how.weight = static_cast<double>(size()) / there.live;
-    if (options_.scale == scale::mean_over_samples) how.weight = share_of_samples(samples, where);
-    reducer_->begin(how, where);
+    if (reduces && options_.scale == scale::mean_over_samples)
+      how.weight = share_of_samples(samples, where);
+    pass_->begin(reduces, how, where);
   }
   double share_of_samples(std::size_t samples, std::source_location where) {
     std::uint64_t total = 0;
     for (const std::uint64_t each : link_->gather(samples, where)) total += each;
-    if (total == 0) give_up("no rank had a sample in this backward", where);
+    if (total == 0) pass_->give_up("no rank had a sample in this backward", where);
     return static_cast<double>(samples) / static_cast<double>(total);
   }
-
-  /// Tells the reducer which gradients are ready.
+  /// What an engine calls.
   struct ready_mark {
-    data_parallel& of;
+    detail::backward_pass<elements>& pass;
     std::source_location where;
-    void operator()(std::size_t index) const { of.mark_ready(index, where); }
+    void operator()(std::size_t index) const { pass.mark_ready(index, where); }
     void operator()(std::size_t first, std::size_t last) const {
-      for (std::size_t index = first; index < last; ++index) of.mark_ready(index, where);
+      for (std::size_t index = first; index < last; ++index) pass.mark_ready(index, where);
     }
   };
-  template <class Engine>
-  void pass(Engine& engine, std::source_location where) {
-    try {
-      timed(times_.computation, [&] { engine(ready_mark{*this, where}); });
-    } catch (...) {
-      // The others' threads may wait for this rank's gradients: they hear why these won't come.
-      link_->leave_with(std::current_exception());
-      reducer_->leave_with(std::current_exception());
-      throw;
-    }
-  }
-  void mark_ready(std::size_t index, std::source_location where) {
-    if (index >= ready_.size())
-      give_up("gradient " + std::to_string(index) + " was said to be ready, but there are " +
-                  std::to_string(ready_.size()),
-              where);
-    if (ready_[index]) give_up("the gradient of " + name(index) + " was ready twice", where);
-    ready_[index] = used_[index] = true;
-    if (options_.rebuild_buckets && !rebuilt_) order_.push_back(index);
-    if (reduces_) reducer_->ready(index);
-  }
-
-  /// What follows it: gradients that were not ready are dealt with, and all are reduced.
-  void finish(std::source_location where, bool shadows = false) {
-    if (!reduces_) return;
-    timed(times_.communication, [&] {
-      const detail::put_aside<elements> kept = settle_unused(where, shadows);
-      reducer_->finish();
-      kept.restore();
-      if (options_.rebuild_buckets && !rebuilt_) rebuild(where);
-    });
-    std::fill(used_.begin(), used_.end(), false);
-  }
   /// Another rank's pass, for one that has no inputs any more.
   void shadow(const detail::turn_out& there, std::source_location where) {
     begin(0, there, where);
-    finish(where, true);
+    pass_->finish(where, true);
   }
   /// Takes a rank's parameters and buffers.
   void adopt(int from, std::source_location where) {
     for (const elements each : parameters_)
       link_->broadcast(detail::bytes_of<space>(each), from, where);
     broadcast_buffers(from, where);
-  }
-
-  /// Sets gradients to zero that this rank has not used, and has the reducer wait for none. What no
-  /// rank has used is put aside under unused::keep. `shadows`: this rank has no inputs any more.
-  detail::put_aside<elements> settle_unused(std::source_location where, bool shadows) {
-    detail::put_aside<elements> kept;
-    std::vector<char> somewhere = used_;
-    if (options_.unused == unused::keep) somewhere = used_somewhere(where);
-    for (std::size_t i = 0; i < ready_.size(); ++i) {
-      if (!ready_[i] && !used_[i] && !shadows && options_.unused == unused::error)
-        give_up("the gradient of " + name(i) + " was never ready in this backward", where);
-      if (!used_[i] && options_.unused == unused::keep && !somewhere[i]) kept.add(gradients_[i]);
-      if (!used_[i]) clear(gradients_[i], where);
-      if (!ready_[i]) reducer_->ready(i);
-    }
-    return kept;
-  }
-  std::vector<char> used_somewhere(std::source_location where) {
-    std::vector<char> all(used_.size(), false);
-    for (std::size_t begin = 0; begin < all.size(); begin += 64) {
-      const std::size_t end = std::min(begin + 64, all.size());
-      std::uint64_t mine = 0, any = 0;
-      for (std::size_t i = begin; i < end; ++i)
-        mine |= static_cast<std::uint64_t>(used_[i] ? 1 : 0) << (i - begin);
-      for (const std::uint64_t each : link_->gather(mine, where)) any |= each;
-      for (std::size_t i = begin; i < end; ++i) all[i] = (any >> (i - begin)) & 1;
-    }
-    return all;
-  }
-  void clear(elements gradient, std::source_location where) {
-    if constexpr (space == memory_space::host)
-      std::fill(gradient.begin(), gradient.end(), element{});
-    else
-      give_up("unused::zero and join are for models in host memory", where);
-  }
-
-  /// Takes the order in which rank 0's gradients were ready.
-  void rebuild(std::source_location where) {
-    rebuilt_ = true;
-    std::vector<std::size_t> order(gradients_.size());
-    for (std::size_t i = 0; i < order.size(); ++i)
-      order[i] = static_cast<std::size_t>(
-          link_->gather(i < order_.size() ? order_[i] : order.size(), where)[0]);
-    std::vector<char> named(order.size(), false);
-    std::erase_if(order, [&](std::size_t index) {
-      return index >= named.size() || std::exchange(named[index], true);
-    });
-    for (std::size_t i = named.size(); i > 0; --i)  // those that rank 0 did not use
-      if (!named[i - 1]) order.push_back(i - 1);
-    reducer_->plan(Strategy::bucketing::plan(shapes(), order));
   }
 
   template <class Optimizer>
@@ -349,16 +234,11 @@ class data_parallel {
   data_parallel_options options_;
   std::vector<elements> parameters_;
   std::vector<elements> gradients_;
-  std::vector<char> ready_;         ///< in this pass
-  std::vector<char> used_;          ///< in any pass since gradients were reduced last
-  std::vector<std::size_t> order_;  ///< in which they were ready
   std::uint64_t steps_ = 0;
   int accumulating_ = 0;  ///< guards of no_sync that live
-  bool reduces_ = true;   ///< in this pass
-  bool rebuilt_ = false;
   join_scope<data_parallel>* joining_ = nullptr;
   step_times times_;
-  std::optional<detail::reducer<elements>> reducer_;  // last: its thread uses the others
+  std::optional<detail::backward_pass<elements>> pass_;  // last: its thread uses the others
 };
 
 }  // namespace allfold

@@ -2,19 +2,13 @@
 #pragma once
 
 #include <allfold/data_parallel/bucket.hpp>
+#include <allfold/data_parallel/options.hpp>
 #include <allfold/data_parallel/progress.hpp>
 #include <allfold/data_parallel/replica_link.hpp>
 #include <chrono>
 #include <optional>
 
 namespace allfold {
-
-/// Whether gradients are reduced while the backward pass goes on.
-enum class overlap : std::uint8_t {
-  automatic,  ///< by a thread if there are more cores than ranks
-  by_thread,  ///< by a thread of each rank, over a communicator of its own
-  none        ///< after the backward pass, by the rank's own thread
-};
 
 /// When a bucket was complete, and when it was reduced.
 struct bucket_times {

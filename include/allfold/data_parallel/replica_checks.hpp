@@ -55,6 +55,23 @@ void check_shapes_of_ranks(Model& model, replica_link<Elements>& link,
   }
 }
 
+/// Every rank's flags combined, 64 at a time, by a function of two words. The same on every rank.
+template <class Elements, class Combine>
+std::vector<char> over_ranks(replica_link<Elements>& link, const std::vector<char>& flags,
+                             std::source_location where, Combine combine) {
+  std::vector<char> combined(flags.size());
+  for (std::size_t begin = 0; begin < flags.size(); begin += 64) {
+    const std::size_t end = std::min(begin + 64, flags.size());
+    std::uint64_t mine = 0;
+    for (std::size_t i = begin; i < end; ++i)
+      mine |= static_cast<std::uint64_t>(flags[i] != 0) << (i - begin);
+    std::uint64_t all = mine;
+    for (const std::uint64_t each : link.gather(mine, where)) all = combine(all, each);
+    for (std::size_t i = begin; i < end; ++i) combined[i] = (all >> (i - begin)) & 1;
+  }
+  return combined;
+}
+
 /// For each gradient, whether on every rank the next one lies right behind it: then both can be
 /// reduced in one go, where they lie.
 template <class Elements>
@@ -62,17 +79,9 @@ std::vector<char> joined_on_all_ranks(replica_link<Elements>& link,
                                       const std::vector<Elements>& gradients,
                                       std::source_location where) {
   std::vector<char> joined(gradients.size(), false);
-  for (std::size_t begin = 0; begin < gradients.size(); begin += 64) {
-    const std::size_t end = std::min(begin + 64, gradients.size());
-    std::uint64_t mine = 0;
-    for (std::size_t i = begin; i < end && i + 1 < gradients.size(); ++i)
-      if (gradients[i].data() + gradients[i].size() == gradients[i + 1].data())
-        mine |= std::uint64_t{1} << (i - begin);
-    std::uint64_t all = mine;
-    for (const std::uint64_t each : link.gather(mine, where)) all &= each;
-    for (std::size_t i = begin; i < end; ++i) joined[i] = (all >> (i - begin)) & 1;
-  }
-  return joined;
+  for (std::size_t i = 0; i + 1 < gradients.size(); ++i)
+    joined[i] = gradients[i].data() + gradients[i].size() == gradients[i + 1].data();
+  return over_ranks(link, joined, where, [](std::uint64_t a, std::uint64_t b) { return a & b; });
 }
 
 }  // namespace allfold::detail

@@ -8,13 +8,6 @@
 
 namespace allfold {
 
-/// How gradients of several ranks are combined.
-enum class scale : std::uint8_t {
-  mean_over_ranks,    ///< the sum divided by the number of ranks; PyTorch's
-  mean_over_samples,  ///< weighted by the samples that each rank gave to `backward`
-  sum                 ///< the bare sum
-};
-
 namespace detail {
 
 /// Every rank's number, by rank.

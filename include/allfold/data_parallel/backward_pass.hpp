@@ -1,0 +1,144 @@
+// Keeps account of the gradients during a backward pass: which are ready, and which are not used.
+#pragma once
+
+#include <allfold/data_parallel/put_aside.hpp>
+#include <allfold/data_parallel/reducer.hpp>
+#include <allfold/data_parallel/replica_checks.hpp>
+
+namespace allfold::detail {
+
+/// What a backward pass must know of the model and the strategy, whatever their types.
+struct pass_traits {
+  std::function<std::string(std::size_t)> name_of;  ///< a parameter, for messages
+  std::vector<bucket> (*plan)(const std::vector<gradient_shape>&, const std::vector<std::size_t>&);
+};
+
+/// Used by the rank's thread. Elements in host memory may be left unused.
+template <class Elements>
+class backward_pass {
+ public:
+  static constexpr memory_space space = range_access<Elements>::space;
+
+  /// Every rank calls it.
+  backward_pass(replica_link<Elements>& link, const std::vector<Elements>& gradients,
+                pass_traits traits, const data_parallel_options& options,
+                std::source_location where)
+      : link_{link},
+        gradients_{gradients},
+        traits_{std::move(traits)},
+        options_{options},
+        ready_(gradients.size(), false),
+        used_(gradients.size(), false),
+        reducer_{link, gradients, joined_on_all_ranks(link, gradients, where),
+                 space == memory_space::host ? options.overlap : overlap::none, where} {
+    if (space == memory_space::device && options.unused != unused::error)
+      give_up("models in a device's memory must use every parameter: unused::error", where);
+    for (std::size_t index = gradients_.size(); index > 0; --index) order_.push_back(index - 1);
+    plan();
+  }
+
+  /// `reduces`: gradients are combined in this pass, like this.
+  void begin(bool reduces, combination how, std::source_location where) {
+    std::fill(ready_.begin(), ready_.end(), false);
+    reduces_ = reduces;
+    if (reduces_) reducer_.begin(how, where);
+    if (watches()) order_.clear();
+  }
+  void mark_ready(std::size_t index, std::source_location where) {
+    if (index >= ready_.size())
+      give_up("gradient " + std::to_string(index) + " was said to be ready, but there are " +
+                  std::to_string(ready_.size()),
+              where);
+    if (ready_[index])
+      give_up("the gradient of " + traits_.name_of(index) + " was ready twice", where);
+    ready_[index] = used_[index] = true;
+    if (watches()) order_.push_back(index);
+    if (reduces_) reducer_.ready(index);
+  }
+  /// Gradients that were not ready are dealt with, and all are reduced. `shadows`: this rank has no
+  /// inputs any more.
+  void finish(std::source_location where, bool shadows) {
+    if (!reduces_) return;
+    const put_aside<Elements> kept = settle_unused(where, shadows);
+    reducer_.finish();
+    kept.restore();
+    if (watches()) rebuild(where);
+    std::fill(used_.begin(), used_.end(), false);
+  }
+  /// The engine has thrown: the other ranks' threads may wait for this one's gradients, and hear
+  /// why these won't come.
+  void leave_with(const std::exception_ptr& thrown) {
+    link_.leave_with(thrown);
+    reducer_.leave_with(thrown);
+  }
+  [[noreturn]] void give_up(const std::string& what, std::source_location where) {
+    reducer_.abort(what + ", data_parallel at " + place_of(where));
+    detail::give_up(link_, what, where);
+  }
+  const reducer<Elements>& reductions() const { return reducer_; }
+
+ private:
+  /// True until buckets are rebuilt.
+  bool watches() const { return reduces_ && options_.rebuild_buckets && !rebuilt_; }
+
+  void plan() {
+    std::vector<gradient_shape> shapes;
+    for (const Elements each : gradients_) shapes.push_back({each.size_bytes(), 0});
+    reducer_.plan(traits_.plan(shapes, order_));
+  }
+
+  /// Sets gradients to zero that this rank has not used, and has the reducer wait for none. What no
+  /// rank has used is put aside under unused::keep.
+  put_aside<Elements> settle_unused(std::source_location where, bool shadows) {
+    put_aside<Elements> kept;
+    std::vector<char> somewhere = used_;
+    if (options_.unused == unused::keep) somewhere = used_somewhere(where);
+    for (std::size_t i = 0; i < ready_.size(); ++i) {
+      if (!ready_[i] && !used_[i] && !shadows && options_.unused == unused::error)
+        give_up("the gradient of " + traits_.name_of(i) + " was never ready in this backward",
+                where);
+      if (!somewhere[i] && options_.unused == unused::keep) kept.add(gradients_[i]);
+      if (!used_[i]) clear(gradients_[i], where);
+      if (!ready_[i]) reducer_.ready(i);
+    }
+    return kept;
+  }
+  std::vector<char> used_somewhere(std::source_location where) {
+    return over_ranks(link_, used_, where, [](std::uint64_t a, std::uint64_t b) { return a | b; });
+  }
+  void clear(Elements gradient, std::source_location where) {
+    if constexpr (space == memory_space::host)
+      std::fill(gradient.begin(), gradient.end(), element_of<Elements>{});
+    else
+      give_up("in a device's memory no gradient can be set to zero for a rank without inputs",
+              where);
+  }
+
+  /// Takes the order in which rank 0's gradients were ready; those that it did not use come last.
+  void rebuild(std::source_location where) {
+    rebuilt_ = true;
+    order_.resize(gradients_.size(), gradients_.size());
+    for (std::size_t& each : order_)
+      each = static_cast<std::size_t>(link_.gather(each, where).front());
+    std::vector<char> named(order_.size(), false);
+    std::erase_if(order_, [&](std::size_t index) {
+      return index >= named.size() || std::exchange(named[index], true);
+    });
+    for (std::size_t i = named.size(); i > 0; --i)
+      if (!named[i - 1]) order_.push_back(i - 1);
+    plan();
+  }
+
+  replica_link<Elements>& link_;
+  const std::vector<Elements>& gradients_;
+  pass_traits traits_;
+  data_parallel_options options_;
+  std::vector<char> ready_;         ///< in this pass
+  std::vector<char> used_;          ///< in any pass since gradients were reduced last
+  std::vector<std::size_t> order_;  ///< in which gradients are expected to be ready, or were
+  bool reduces_ = false;
+  bool rebuilt_ = false;
+  reducer<Elements> reducer_;  // last: its thread uses the others
+};
+
+}  // namespace allfold::detail
