@@ -62,6 +62,7 @@ template <collective Kind, class... Rules>
 struct choice<Kind, rules<Rules...>> {
   static constexpr collective kind = Kind;
   static constexpr std::string_view name = "tuned";
+  static constexpr bool chooses = true;
   int root = 0;           ///< where the collective has one
   bool in_place = false;  ///< of an all_to_all
 
@@ -100,8 +101,8 @@ template <collective Kind, class Rules>
 using tuned_schedule_t = typename tuned_schedule<Kind, Rules>::type;
 
 template <class Schedule>
-inline constexpr bool is_choice = requires(const Schedule plan) {
-  plan.template decide<true>(1, std::size_t{0}, false, [](const auto&) {});
+inline constexpr bool is_choice = requires {
+  requires Schedule::chooses;
 };
 
 }  // namespace detail
