@@ -13,7 +13,10 @@
 #include <allfold/communicator/threads.hpp>
 #include <allfold/config.hpp>
 #include <allfold/data_parallel/data_parallel.hpp>
+#include <allfold/data_parallel/resume.hpp>
 #include <allfold/data_parallel/sampler.hpp>
+#include <allfold/data_parallel/state.hpp>
+#include <allfold/data_parallel/state_file.hpp>
 #include <allfold/error.hpp>
 #include <allfold/half.hpp>
 #include <allfold/launch/spawn.hpp>
