@@ -141,6 +141,28 @@ std::string given_up() {
   });
 }
 
+/// What rank 0 is told when it reads a state, of which byte `changed` was changed, as `read` does.
+std::string told_of_state(std::size_t changed, void (*read)(const allfold::state_reader&)) {
+  return told(0, [&](world_of& world) {
+    if (world.rank() != 0) return;
+    allfold::state_writer writer;
+    writer.put("learning rate", 0.1);
+    std::vector<std::byte> bytes = writer.finish();
+    if (changed < bytes.size()) bytes[changed] ^= std::byte{1};
+    read(allfold::state_reader{std::move(bytes)});
+  });
+}
+
+std::string changed_state() {
+  return told_of_state(50, [](const allfold::state_reader&) {});
+}
+
+std::string another_type() {
+  return told_of_state(std::string::npos, [](const allfold::state_reader& reader) {
+    static_cast<void>(reader.get<float>("learning rate"));
+  });
+}
+
 std::string block(const std::string& text) { return "```text\n" + text + "\n```\n"; }
 
 }  // namespace
@@ -158,6 +180,8 @@ int main(int count, char** values) {
       {"different models", different_models},
       {"never ready", never_ready},
       {"given up", given_up},
+      {"changed state", changed_state},
+      {"another type", another_type},
   };
   for (const auto& [mark, provoke] : all) docs.section("errors.md", mark, block(provoke()));
   return docs.result();

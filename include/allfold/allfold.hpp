@@ -16,7 +16,10 @@
 #include <allfold/data_parallel/data_parallel.hpp>
 #include <allfold/data_parallel/gradient_norm.hpp>
 #include <allfold/data_parallel/gradient_scaler.hpp>
+#include <allfold/data_parallel/resume.hpp>
 #include <allfold/data_parallel/sampler.hpp>
+#include <allfold/data_parallel/state.hpp>
+#include <allfold/data_parallel/state_file.hpp>
 #include <allfold/error.hpp>
 #include <allfold/half.hpp>
 #include <allfold/launch/spawn.hpp>

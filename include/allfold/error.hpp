@@ -41,6 +41,14 @@ class rank_lost_error : public error {
   using error::error;
 };
 
+/// A saved state is not what was expected: torn, changed, another format or version, without a
+/// section or with one of another type or count; or its file can't be read or written. The text
+/// says what was expected and found, in which section, and at which byte.
+class state_error : public error {
+ public:
+  using error::error;
+};
+
 /// "file.cpp:12", without the folders.
 inline std::string place_of(const std::source_location& where) {
   const std::string_view path = where.file_name();

@@ -2,15 +2,14 @@
 #pragma once
 
 #include <allfold/data_parallel/mersenne_twister.hpp>
+#include <allfold/data_parallel/sample_batches.hpp>
 #include <allfold/error.hpp>
 
 #include <algorithm>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
-#include <iterator>
 #include <source_location>
-#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,8 +23,18 @@ struct sampler_options {
   bool drop_last = false;  ///< leave up to ranks − 1 samples out, instead of repeating some
 };
 
-/// What becomes of a rank's last batch if it is short.
-enum class last_batch { keep, drop };
+/// How far the ranks together have come in the data set: what a training run saves so that it can
+/// go on in the middle of an epoch. It says nothing of a rank or of how many there are.
+struct sampler_position {
+  std::uint64_t epoch = 0;
+  std::uint64_t samples_done = 0;  ///< by all ranks, of the epoch's order, from its beginning
+  std::uint64_t total = 0;         ///< the size of the data set
+  std::uint64_t seed = 0;          ///< this and the rest: the sampler's options
+  bool shuffle = true;
+  bool drop_last = false;
+
+  friend bool operator==(const sampler_position&, const sampler_position&) = default;
+};
 
 namespace detail {
 
@@ -53,65 +62,6 @@ inline std::vector<std::size_t> permutation(std::size_t count, std::uint64_t see
 }
 
 }  // namespace detail
-
-/// One rank's samples of one epoch, cut into batches: a forward range that owns the indices and
-/// yields a std::span<const std::size_t> for each batch. Spans and iterators are valid as long as
-/// the range that they came from, also after it was moved.
-class sample_batches {
- public:
-  /// `batch_size` is in samples, at least 1.
-  sample_batches(std::vector<std::size_t> samples, std::size_t batch_size, last_batch last)
-      : indices{std::move(samples)}, per_batch{batch_size} {
-    const std::size_t rest = indices.size() % per_batch;
-    if (last == last_batch::drop) indices.resize(indices.size() - rest);
-  }
-
-  class iterator {
-   public:
-    using iterator_concept = std::forward_iterator_tag;
-    using iterator_category = std::input_iterator_tag;  // it yields values, not references
-    using value_type = std::span<const std::size_t>;
-    using difference_type = std::ptrdiff_t;
-    using reference = value_type;
-    using pointer = void;
-
-    iterator() = default;
-    iterator(value_type samples, std::size_t batch_size) : rest{samples}, per_batch{batch_size} {}
-
-    value_type operator*() const { return rest.first(std::min(per_batch, rest.size())); }
-    iterator& operator++() {
-      rest = rest.subspan(std::min(per_batch, rest.size()));
-      return *this;
-    }
-    iterator operator++(int) {
-      const iterator before = *this;
-      ++*this;
-      return before;
-    }
-    /// Of iterators of one range.
-    friend bool operator==(iterator a, iterator b) { return a.rest.size() == b.rest.size(); }
-
-   private:
-    value_type rest;
-    std::size_t per_batch = 1;
-  };
-
-  iterator begin() const { return {indices, per_batch}; }
-  iterator end() const { return {{}, per_batch}; }
-  bool empty() const { return indices.empty(); }
-  /// In batches.
-  std::size_t size() const {
-    return indices.size() / per_batch + (indices.size() % per_batch != 0 ? 1 : 0);
-  }
-  /// Batch `batch` of size().
-  std::span<const std::size_t> operator[](std::size_t batch) const {
-    return *iterator{std::span{indices}.subspan(batch * per_batch), per_batch};
-  }
-
- private:
-  std::vector<std::size_t> indices;
-  std::size_t per_batch;
-};
 
 /// Divides a data set over the ranks, index for index like PyTorch's
 /// torch.utils.data.DistributedSampler with the same seed, epoch and options: the indices are
@@ -148,10 +98,7 @@ class distributed_sampler {
   }
 
   /// Samples of this rank in each epoch: equally many on every rank.
-  std::size_t size() const {
-    const auto divisor = static_cast<std::size_t>(rank_count);
-    return total / divisor + (!chosen.drop_last && total % divisor != 0 ? 1 : 0);
-  }
+  std::size_t size() const { return left(0); }
 
   /// The indices of this rank's samples in epoch `epoch`, of any integer type, in the order in
   /// which they are trained on. Takes time and memory for the indices of all ranks if they are
@@ -159,15 +106,7 @@ class distributed_sampler {
   template <std::integral Epoch>
   std::vector<std::size_t> indices(
       Epoch epoch, std::source_location where = std::source_location::current()) const {
-    const auto number = checked<std::uint64_t>("epoch", epoch, 0, where);
-    std::vector<std::size_t> order, own(size());
-    if (chosen.shuffle && !own.empty()) order = detail::permutation(total, chosen.seed + number);
-    auto place = static_cast<std::size_t>(own_rank);
-    for (std::size_t& index : own) {
-      index = chosen.shuffle ? order[place % total] : place % total;
-      place += static_cast<std::size_t>(rank_count);
-    }
-    return own;
+    return indices_from(start_of(epoch, where), where);
   }
 
   /// The same indices in batches of `per_batch`, the last one shorter if they do not divide, or
@@ -177,11 +116,100 @@ class distributed_sampler {
   template <std::integral Epoch, std::integral Count>
   sample_batches batches(Epoch epoch, Count per_batch, last_batch last = last_batch::keep,
                          std::source_location where = std::source_location::current()) const {
+    return batches_from(start_of(epoch, where), per_batch, last, where);
+  }
+
+  /// The position at the beginning of epoch `epoch`. Errors: usage_error if `epoch` is negative.
+  template <std::integral Epoch>
+  sampler_position start_of(Epoch epoch,
+                            std::source_location where = std::source_location::current()) const {
+    return {checked<std::uint64_t>("epoch", epoch, 0, where),
+            0,
+            total,
+            chosen.seed,
+            chosen.shuffle,
+            chosen.drop_last};
+  }
+
+  /// What is left of the epoch after `position`, which is the same on every rank, in batches of
+  /// `per_batch`. After k batches of b samples each, N ranks have trained on the first k·b·N of the
+  /// epoch's order, so the rest follows it without a gap; as in a whole epoch, rank r of the M that
+  /// there are now takes the places r, r + M, r + 2M, … of the rest.
+  ///
+  /// With as many ranks as before (M = N) and the same `per_batch` and `last`, these are the very
+  /// batches that would have come. With another number of ranks each sample of the epoch is still
+  /// trained on once, up to the usual repetition, or with drop_last omission, of up to M − 1 at the
+  /// end. But then batches fall on other ranks, and gradients are folded of other parts, so their
+  /// bits differ, even if M ranks take as many samples in a step as N did (M·per_batch = N·b) and
+  /// each step is of the same samples.
+  ///
+  /// Errors: usage_error if `per_batch` is not positive, or if `position` is of a data set of
+  /// another size, of another seed or of other options; it names the one that differs.
+  template <std::integral Count>
+  sample_batches batches_from(const sampler_position& position, Count per_batch,
+                              last_batch last = last_batch::keep,
+                              std::source_location where = std::source_location::current()) const {
     const auto length = checked<std::size_t>("batch size", per_batch, 1, where);
-    return {indices(epoch, where), length, last};
+    return {indices_from(position, where), length, last};
+  }
+
+  /// The position once all ranks have trained on the first batch of
+  /// `batches_from(position, per_batch, last)`; after the epoch's last batch, the beginning of the
+  /// next epoch. The same on every rank, and without communication. Errors: as batches_from.
+  template <std::integral Count>
+  sampler_position after_batch(const sampler_position& position, Count per_batch,
+                               last_batch last = last_batch::keep,
+                               std::source_location where = std::source_location::current()) const {
+    const auto length = checked<std::size_t>("batch size", per_batch, 1, where);
+    check(position, where);
+    const std::size_t before = left(position.samples_done);
+    const std::size_t after = before - std::min(length, before);
+    if (after == 0 || (last == last_batch::drop && after < length))
+      return start_of(position.epoch + 1, where);
+    sampler_position next = position;
+    next.samples_done += std::uint64_t{length} * static_cast<std::uint64_t>(rank_count);
+    return next;
   }
 
  private:
+  /// Samples of this rank, and of every other one, once `done` of the epoch are trained on.
+  std::size_t left(std::uint64_t done) const {
+    const auto divisor = static_cast<std::size_t>(rank_count);
+    const auto rest = static_cast<std::size_t>(total - done);
+    return rest / divisor + (!chosen.drop_last && rest % divisor != 0 ? 1 : 0);
+  }
+
+  std::vector<std::size_t> indices_from(const sampler_position& from,
+                                        std::source_location where) const {
+    check(from, where);
+    std::vector<std::size_t> order, own(left(from.samples_done));
+    if (chosen.shuffle && !own.empty())
+      order = detail::permutation(total, chosen.seed + from.epoch);
+    auto place = static_cast<std::size_t>(from.samples_done) + static_cast<std::size_t>(own_rank);
+    for (std::size_t& index : own) {
+      index = chosen.shuffle ? order[place % total] : place % total;
+      place += static_cast<std::size_t>(rank_count);
+    }
+    return own;
+  }
+
+  void check(const sampler_position& position, std::source_location where) const {
+    const auto same = [&](const char* what, std::uint64_t theirs, std::uint64_t own) {
+      if (theirs != own)
+        fail("the position is of " + std::string{what} + ' ' + std::to_string(theirs) +
+                 ", the sampler of " + std::to_string(own),
+             where);
+    };
+    same("data set size", position.total, total);
+    same("seed", position.seed, chosen.seed);
+    same("shuffle", position.shuffle, chosen.shuffle);
+    same("drop_last", position.drop_last, chosen.drop_last);
+    if (position.samples_done > total)
+      fail("the position is after " + std::to_string(position.samples_done) + " samples of " +
+               std::to_string(total),
+           where);
+  }
+
   template <class Result, class Value>
   Result checked(const char* what, Value value, int least, std::source_location where) const {
     if (!std::in_range<Result>(value) || std::cmp_less(value, least))
