@@ -12,8 +12,11 @@
 #include <allfold/collective/scatter.hpp>
 #include <allfold/communicator/threads.hpp>
 #include <allfold/config.hpp>
+#include <allfold/data_parallel/compression.hpp>
 #include <allfold/data_parallel/data_parallel.hpp>
+#include <allfold/data_parallel/power_sgd.hpp>
 #include <allfold/data_parallel/sampler.hpp>
+#include <allfold/data_parallel/top_k.hpp>
 #include <allfold/error.hpp>
 #include <allfold/half.hpp>
 #include <allfold/launch/spawn.hpp>
