@@ -33,8 +33,7 @@ struct near_square {
 /// Calls work(row, left, part) for parts of rows that begin at column `left`: tile by tile, so that
 /// the columns of the thin matrix that a part meets stay in the cache for all rows.
 template <class Work>
-void in_tiles(std::span<float> matrix, std::size_t columns, Work work) {
-  constexpr std::size_t tile = 1024;
+void in_tiles(std::span<float> matrix, std::size_t columns, Work work, std::size_t tile = 1024) {
   for (std::size_t left = 0; left < columns; left += tile)
     for (std::size_t row = 0; row * columns + left < matrix.size(); ++row) {
       const std::size_t begin = row * columns + left;
