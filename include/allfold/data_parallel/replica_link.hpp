@@ -112,7 +112,7 @@ class linked_by final : public replica_link<Elements> {
   void reduce(Elements gradient, std::size_t index, combination how,
               std::source_location where) override {
     if (how.weight != 1.0) multiply(world_, gradient, how.weight);
-    if constexpr (Compression::changes_nothing) {
+    if constexpr (std::is_same_v<Compression, uncompressed>) {
       if (how.averages)
         Strategy::reduce(world_, gradient, allfold::average{}, where);
       else
