@@ -14,6 +14,12 @@ struct step_times {
                                              ///< what the computation does not hide
 };
 
+/// What a replica remembers from step to step. The same on every rank.
+struct replica_state {
+  std::uint64_t steps = 0;
+  std::vector<std::uint64_t> bucket_order;  ///< of the gradients, if buckets have been rebuilt
+};
+
 /// One rank's replica of a model. `Strategy` is primary_device<root>, distributed<Algorithm> or
 /// local_sgd<…>. Used by its rank's thread; the model and the communicator must outlive it. All
 /// ranks make one and call the same functions in the same order.
@@ -40,8 +46,11 @@ class data_parallel {
     detail::check_own_shapes(model_, *link_, parameters_, gradients_, where);
     detail::check_shapes_of_ranks(model_, *link_, parameters_, where);
     adopt(0, where);
-    const auto name = [this](std::size_t index) { return detail::parameter_name(model_, index); };
-    pass_.emplace(*link_, gradients_, detail::pass_traits{name, &Strategy::bucketing::plan},
+    const auto name = [](void* of, std::size_t index) {
+      return detail::parameter_name(*static_cast<Model*>(of), index);
+    };
+    pass_.emplace(*link_, gradients_,
+                  detail::pass_traits{std::addressof(model_), name, &Strategy::bucketing::plan},
                   options_, where);
   }
 
@@ -119,6 +128,14 @@ class data_parallel {
   bool overlaps() const { return pass_->reductions().overlaps(); }
   /// How many collectives reduce all gradients: one for each bucket if they lie side by side.
   std::size_t collectives_per_step() const { return pass_->reductions().stretches(); }
+  /// What it must remember from step to step, besides what the compression does; see
+  /// checkpoint.hpp. Between steps; `restore` is called by every rank, with the same.
+  replica_state state() const { return {steps_, pass_->rebuilt_order()}; }
+  void restore(const replica_state& saved,
+               std::source_location where = std::source_location::current()) {
+    pass_->rebuild_in(saved.bucket_order, where);
+    steps_ = saved.steps;
+  }
   /// What the strategy's compression has come to know, such as residuals. Not during `backward`.
   typename Strategy::compression& compression() { return compression_; }
 
