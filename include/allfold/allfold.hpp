@@ -17,12 +17,7 @@
 #include <allfold/data_parallel/data_parallel.hpp>
 #include <allfold/data_parallel/gradient_norm.hpp>
 #include <allfold/data_parallel/gradient_scaler.hpp>
-#include <allfold/data_parallel/power_sgd.hpp>
-#include <allfold/data_parallel/resume.hpp>
 #include <allfold/data_parallel/sampler.hpp>
-#include <allfold/data_parallel/state.hpp>
-#include <allfold/data_parallel/state_file.hpp>
-#include <allfold/data_parallel/top_k.hpp>
 #include <allfold/error.hpp>
 #include <allfold/half.hpp>
 #include <allfold/launch/spawn.hpp>

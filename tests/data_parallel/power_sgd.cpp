@@ -1,5 +1,5 @@
 // Gradients as products of two thin matrices.
-#include <allfold/allfold.hpp>
+#include <allfold/data_parallel/power_sgd.hpp>
 
 #include "combining.hpp"
 

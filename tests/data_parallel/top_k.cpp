@@ -1,5 +1,5 @@
 // The largest elements of each rank's gradient, added up; the rest later.
-#include <allfold/allfold.hpp>
+#include <allfold/data_parallel/top_k.hpp>
 
 #include "combining.hpp"
 

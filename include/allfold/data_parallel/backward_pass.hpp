@@ -9,7 +9,8 @@ namespace allfold::detail {
 
 /// What a backward pass must know of the model and the strategy, whatever their types.
 struct pass_traits {
-  std::function<std::string(std::size_t)> name_of;  ///< a parameter, for messages
+  void* model;
+  std::string (*name_of_parameter)(void* model, std::size_t index);  ///< for messages
   std::vector<bucket> (*plan)(const std::vector<gradient_shape>&, const std::vector<std::size_t>&);
 };
 
@@ -49,8 +50,7 @@ class backward_pass {
       give_up("gradient " + std::to_string(index) + " was said to be ready, but there are " +
                   std::to_string(ready_.size()),
               where);
-    if (ready_[index])
-      give_up("the gradient of " + traits_.name_of(index) + " was ready twice", where);
+    if (ready_[index]) give_up("the gradient of " + name_of(index) + " was ready twice", where);
     ready_[index] = used_[index] = true;
     if (watches()) order_.push_back(index);
     if (reduces_) reducer_.ready(index);
@@ -77,7 +77,30 @@ class backward_pass {
   }
   const reducer<Elements>& reductions() const { return reducer_; }
 
+  /// The order that buckets were rebuilt in; empty if they were not.
+  std::vector<std::uint64_t> rebuilt_order() const {
+    if (!rebuilt_) return {};
+    return {order_.begin(), order_.end()};
+  }
+  /// Takes such an order, as every rank does.
+  void rebuild_in(const std::vector<std::uint64_t>& order, std::source_location where) {
+    std::vector<std::uint64_t> sorted{order};
+    std::sort(sorted.begin(), sorted.end());
+    for (std::size_t i = 0; i < sorted.size(); ++i)
+      if (sorted[i] != i || sorted.size() != gradients_.size())
+        give_up("the restored order of " + std::to_string(order.size()) +
+                    " gradients is none of this model's " + std::to_string(gradients_.size()),
+                where);
+    if (order.empty()) return;
+    rebuilt_ = true;
+    order_.assign(order.begin(), order.end());
+    plan();
+  }
+
  private:
+  std::string name_of(std::size_t index) const {
+    return traits_.name_of_parameter(traits_.model, index);
+  }
   /// True until buckets are rebuilt.
   bool watches() const { return reduces_ && options_.rebuild_buckets && !rebuilt_; }
 
@@ -95,8 +118,7 @@ class backward_pass {
     if (options_.unused == unused::keep) somewhere = used_somewhere(where);
     for (std::size_t i = 0; i < ready_.size(); ++i) {
       if (!ready_[i] && !used_[i] && !shadows && options_.unused == unused::error)
-        give_up("the gradient of " + traits_.name_of(i) + " was never ready in this backward",
-                where);
+        give_up("the gradient of " + name_of(i) + " was never ready in this backward", where);
       if (!somewhere[i] && options_.unused == unused::keep) kept.add(gradients_[i]);
       if (!used_[i]) clear(gradients_[i], where);
       if (!ready_[i]) reducer_.ready(i);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <allfold/data_parallel/arena.hpp>
 #include <allfold/data_parallel/backward_pass.hpp>
 #include <allfold/data_parallel/join.hpp>
 
@@ -12,6 +13,18 @@ struct step_times {
   std::chrono::nanoseconds computation{};    ///< in the engine's backward and in the optimizer
   std::chrono::nanoseconds communication{};  ///< in collectives, waiting for other ranks included:
                                              ///< what the computation does not hide
+};
+
+/// Bytes of one rank's gradients.
+struct gradient_memory {
+  std::size_t gradients = 0;   ///< all of them, wherever they lie
+  std::size_t of_replica = 0;  ///< of these in memory of the replica's own; see bind_gradients
+};
+
+/// What a replica remembers from step to step. The same on every rank.
+struct replica_state {
+  std::uint64_t steps = 0;
+  std::vector<std::uint64_t> bucket_order;  ///< of the gradients, if buckets have been rebuilt
 };
 
 /// One rank's replica of a model. `Strategy` is primary_device<root>, distributed<Algorithm> or
@@ -36,12 +49,16 @@ class data_parallel {
         link_{std::make_unique<link_to<World>>(world, compression_)},
         options_{options},
         parameters_{detail::spans_of<element, space>(detail::call_parameters(model))},
+        arena_{bound()},
         gradients_{detail::spans_of<element, space>(detail::call_gradients(model))} {
     detail::check_own_shapes(model_, *link_, parameters_, gradients_, where);
     detail::check_shapes_of_ranks(model_, *link_, parameters_, where);
     adopt(0, where);
-    const auto name = [this](std::size_t index) { return detail::parameter_name(model_, index); };
-    pass_.emplace(*link_, gradients_, detail::pass_traits{name, &Strategy::bucketing::plan},
+    const auto name = [](void* of, std::size_t index) {
+      return detail::parameter_name(*static_cast<Model*>(of), index);
+    };
+    pass_.emplace(*link_, gradients_,
+                  detail::pass_traits{std::addressof(model_), name, &Strategy::bucketing::plan},
                   options_, where);
   }
 
@@ -111,6 +128,13 @@ class data_parallel {
   int size() const { return link_->size(); }
   /// Optimizer steps so far.
   std::uint64_t steps() const { return steps_; }
+  /// What gradients take of this rank's memory. Reducing them takes no other, but for what a
+  /// compression keeps.
+  gradient_memory memory() const {
+    std::size_t bytes = 0;
+    for (const elements each : gradients_) bytes += each.size_bytes();
+    return {bytes, arena_.size_bytes()};
+  }
   /// Which gradients are reduced together, in this order.
   const std::vector<bucket>& buckets() const { return pass_->reductions().buckets(); }
   /// When the last backward pass's buckets were complete and when they were reduced.
@@ -119,6 +143,14 @@ class data_parallel {
   bool overlaps() const { return pass_->reductions().overlaps(); }
   /// How many collectives reduce all gradients: one for each bucket if they lie side by side.
   std::size_t collectives_per_step() const { return pass_->reductions().stretches(); }
+  /// What it must remember from step to step, besides what the compression does; see
+  /// checkpoint.hpp. Between steps; `restore` is called by every rank, with the same.
+  replica_state state() const { return {steps_, pass_->rebuilt_order()}; }
+  void restore(const replica_state& saved,
+               std::source_location where = std::source_location::current()) {
+    pass_->rebuild_in(saved.bucket_order, where);
+    steps_ = saved.steps;
+  }
   /// What the strategy's compression has come to know, such as residuals. Not during `backward`.
   typename Strategy::compression& compression() { return compression_; }
 
@@ -146,6 +178,21 @@ class data_parallel {
     const auto begin = std::chrono::steady_clock::now();
     work();
     total += std::chrono::steady_clock::now() - begin;
+  }
+  /// The memory of a model that lets the replica say where its gradients lie.
+  detail::arena<element> bound() {
+    if constexpr (space == memory_space::host && detail::binds_gradients<Model, element>) {
+      std::vector<std::size_t> sizes;
+      std::size_t total = 0;
+      for (const elements each : parameters_) total += sizes.emplace_back(each.size());
+      detail::arena<element> all{total};
+      if constexpr (requires { model_.bind_gradients(all.cut(sizes)); })
+        model_.bind_gradients(all.cut(sizes));
+      else
+        bind_gradients(model_, all.cut(sizes));
+      return all;
+    }
+    return {};
   }
   void broadcast_buffers(int from, std::source_location where) {
     if constexpr (detail::has_buffers<Model>)
@@ -233,6 +280,7 @@ class data_parallel {
   std::unique_ptr<detail::replica_link<elements>> link_;
   data_parallel_options options_;
   std::vector<elements> parameters_;
+  detail::arena<element> arena_;
   std::vector<elements> gradients_;
   std::uint64_t steps_ = 0;
   int accumulating_ = 0;  ///< guards of no_sync that live

@@ -30,6 +30,13 @@ ALLFOLD_MEMBER_OR_FREE(buffers)
 ALLFOLD_MEMBER_OR_FREE(names)
 #undef ALLFOLD_MEMBER_OR_FREE
 
+/// A model whose gradients may lie where the replica says.
+template <class Model, class T>
+concept binds_gradients = requires(Model& model, const std::vector<std::span<T>>& parts) {
+  model.bind_gradients(parts);
+}
+|| requires(Model& model, const std::vector<std::span<T>>& parts) { bind_gradients(model, parts); };
+
 template <class Range>
 using range_item = std::remove_cvref_t<decltype(*std::begin(std::declval<Range&>()))>;
 
@@ -47,7 +54,10 @@ concept range_of_contiguous = requires(Range& range) {
 /// std::array{std::span{weights}, std::span{bias}} or std::vector<std::span<float>>; both in the
 /// same order and of the same sizes, and the same memory every time. Optional, likewise:
 /// `buffers()`, a range of contiguous ranges that are broadcast with the parameters (running
-/// statistics), and `names()`, a range of strings for messages.
+/// statistics), `names()`, a range of strings for messages, and `bind_gradients(parts)`, which is
+/// given a std::vector<std::span<element>>, one part for each parameter: from then on gradients lie
+/// there, side by side in one piece of memory of the replica's, in which they are reduced without
+/// a copy. It is called once, before `gradients()`, and the parts live as long as the replica.
 template <class Model>
 concept trainable_model =
     detail::has_parameters<Model> && detail::has_gradients<Model> && detail::range_of_contiguous<

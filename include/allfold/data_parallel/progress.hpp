@@ -4,7 +4,6 @@
 #include <allfold/communicator/patience.hpp>
 #include <atomic>
 #include <exception>
-#include <functional>
 #include <thread>
 #include <utility>
 
@@ -12,11 +11,12 @@ namespace allfold::detail {
 
 /// Jobs 0, 1, 2, … are carried out by a thread of their own once they are posted. One thread posts
 /// and waits. While there is nothing to do the thread sleeps.
+template <class Job>
 class progress_thread {
  public:
   /// `job(number)` is called on the thread. If it throws, no other job is carried out, and `wait`
   /// throws the same.
-  progress_thread(std::function<void(std::uint64_t)> job, bool crowded)
+  progress_thread(Job job, bool crowded)
       : job_{std::move(job)}, crowded_{crowded}, thread_{[this] { run(); }} {}
   progress_thread(const progress_thread&) = delete;
   progress_thread& operator=(const progress_thread&) = delete;
@@ -67,7 +67,7 @@ class progress_thread {
     }
   }
 
-  std::function<void(std::uint64_t)> job_;
+  Job job_;
   bool crowded_;
   std::atomic<std::uint64_t> posted_{0}, done_{0};
   std::atomic<std::uint32_t> signal_{0};  // changes whenever there is something to look at

@@ -1,6 +1,8 @@
 // Reduces gradients bucket by bucket, as they become ready.
 #pragma once
 
+#include <algorithm>
+#include <allfold/communicator/cores.hpp>
 #include <allfold/data_parallel/bucket.hpp>
 #include <allfold/data_parallel/options.hpp>
 #include <allfold/data_parallel/progress.hpp>
@@ -56,9 +58,7 @@ class reducer {
     }
     times_.assign(buckets_.size(), {});
     if (!channel_ || buckets_.empty()) return;
-    thread_.emplace(
-        [this](std::uint64_t job) { reduce(*channel_, static_cast<std::size_t>(job - base_)); },
-        2 * link_.size() > usable_cores());
+    thread_.emplace(reduction{this}, 2 * link_.size() > usable_cores());
   }
 
   /// A backward pass begins whose gradients will be reduced.
@@ -103,6 +103,14 @@ class reducer {
   std::size_t stretches() const { return stretches_.size(); }
 
  private:
+  /// What the thread does: reduces the next bucket.
+  struct reduction {
+    reducer* of;
+    void operator()(std::uint64_t job) const {
+      of->reduce(*of->channel_, static_cast<std::size_t>(job - of->base_));
+    }
+  };
+
   /// Gradients side by side in memory are one stretch.
   void append_stretches(std::vector<std::size_t> members) {
     std::sort(members.begin(), members.end());
@@ -137,7 +145,7 @@ class reducer {
   std::source_location where_;
   std::uint64_t base_ = 0;  ///< the job that is bucket 0 of this pass
   std::unique_ptr<link_type> channel_;
-  std::optional<progress_thread> thread_;  // last: it uses all others
+  std::optional<progress_thread<reduction>> thread_;  // last: it uses all others
 };
 
 }  // namespace detail

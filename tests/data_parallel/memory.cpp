@@ -1,0 +1,138 @@
+// How much memory a replica takes, and where gradients lie.
+#include <allfold/allfold.hpp>
+
+#include "communicator/outcome.hpp"
+#include "models.hpp"
+
+#include <doctest/doctest.h>
+
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
+#include <stdexcept>
+
+namespace {
+
+using namespace outcomes;
+using namespace allfold;
+
+/// A model whose gradients lie where it is told.
+struct bound_model {
+  std::vector<std::vector<float>> values;
+  std::vector<std::span<float>> slopes;
+
+  explicit bound_model(const std::vector<std::size_t>& sizes) {
+    for (const std::size_t size : sizes) values.emplace_back(size, 1.0f);
+  }
+  std::vector<std::span<float>> parameters() { return {values.begin(), values.end()}; }
+  std::vector<std::span<float>> gradients() { return slopes; }
+  void bind_gradients(const std::vector<std::span<float>>& parts) { slopes = parts; }
+};
+
+/// The engine's own, which has a free function.
+struct foreign_model {
+  std::vector<double> values = std::vector<double>(30);
+  std::vector<std::span<double>> slopes;
+};
+std::array<std::span<double>, 2> parameters(foreign_model& it) {
+  return {std::span{it.values}.first(10), std::span{it.values}.last(20)};
+}
+std::vector<std::span<double>> gradients(foreign_model& it) { return it.slopes; }
+void bind_gradients(foreign_model& it, const std::vector<std::span<double>>& parts) {
+  it.slopes = parts;
+}
+
+/// Bytes in blocks so large that the system is asked for each, of all threads.
+std::size_t large_blocks() {
+#if defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 33)
+  return mallinfo2().hblkhd;
+#else
+  return 0;
+#endif
+}
+
+/// False with another C library, and under sanitizers.
+bool large_blocks_are_told() {
+  const std::size_t before = large_blocks();
+  const std::vector<char> block(std::size_t{64} << 20);
+  return large_blocks() >= before + block.size();
+}
+
+}  // namespace
+
+TEST_CASE("gradients that lie where the replica says are one stretch, reduced where they lie") {
+  const auto all = run_ranks(3, [](auto& world) {
+    bound_model model{{100, 0, 7, 3000}};
+    data_parallel<bound_model, distributed<ring>> replica{model, world};
+    float* next = model.slopes.front().data();
+    if (reinterpret_cast<std::uintptr_t>(next) % 64 != 0) throw std::logic_error{"not at a line"};
+    for (std::size_t i = 0; i < model.slopes.size(); ++i) {
+      if (model.slopes[i].data() != next || model.slopes[i].size() != model.values[i].size())
+        throw std::logic_error{"not side by side"};
+      for (const float each : model.slopes[i])
+        if (each != 0) throw std::logic_error{"not zero"};
+      next += model.slopes[i].size();
+    }
+    if (replica.collectives_per_step() != 1) throw std::logic_error{"more than one collective"};
+    if (replica.memory().gradients != 4 * 3107 || replica.memory().of_replica != 4 * 3107)
+      throw std::logic_error{"another size"};
+    for (int step = 0; step < 3; ++step) {
+      for (std::span<float> each : model.slopes)
+        std::fill(each.begin(), each.end(), static_cast<float>(world.rank() + step));
+      replica.reduce_gradients();
+      for (std::span<float> each : model.slopes)
+        for (const float value : each)
+          if (value != static_cast<float>(1 + step)) throw std::logic_error{"a wrong mean"};
+    }
+  });
+  for (const outcome& each : all) CHECK_MESSAGE(each.how == ending::returned, each.text);
+}
+
+TEST_CASE("by a free function of the engine's") {
+  const auto all = run_ranks(2, [](auto& world) {
+    foreign_model model;
+    data_parallel<foreign_model, primary_device<>> replica{model, world};
+    if (replica.memory().of_replica != 240) throw std::logic_error{"another size"};
+    if (model.slopes[0].data() + 10 != model.slopes[1].data()) throw std::logic_error{"apart"};
+    replica.reduce_gradients();
+  });
+  for (const outcome& each : all) CHECK_MESSAGE(each.how == ending::returned, each.text);
+}
+
+TEST_CASE("reducing takes no memory of the gradients' size") {
+  if (!large_blocks_are_told()) {
+    MESSAGE("skipped: this C library does not say what it has given out");
+    return;
+  }
+  constexpr std::size_t count = std::size_t{16} << 20, bytes = count * sizeof(float);
+  for (const overlap how : {overlap::none, overlap::by_thread})
+    spawn(2, [&](auto& world) {
+      models::arrays<float> own{{count}};
+      barrier(world);
+      const std::size_t before = large_blocks();
+      barrier(world);
+      data_parallel<models::arrays<float>, distributed<direct>> replica{
+          own, world, {.overlap = how}};
+      replica.backward([](auto&& ready) { ready(0); });
+      replica.step([](std::span<float>, std::span<const float>) {});
+      barrier(world);
+      CHECK(large_blocks() == before);
+      CHECK(replica.memory().gradients == bytes);
+      CHECK(replica.memory().of_replica == 0);
+      barrier(world);
+    });
+  spawn(2, [&](auto& world) {
+    bound_model model{{count}};
+    barrier(world);
+    const std::size_t before = large_blocks();
+    barrier(world);
+    data_parallel<bound_model, distributed<direct>> replica{model, world};
+    replica.reduce_gradients();
+    barrier(world);
+    const std::size_t taken = large_blocks() - before;
+    CHECK(taken >= 2 * bytes);  // by both ranks
+    CHECK(taken <= 2 * bytes + (std::size_t{16} << 20));
+    barrier(world);
+  });
+}
