@@ -26,7 +26,8 @@ using strategy = allfold::distributed<allfold::direct, allfold::buckets<4 * weig
 
 /// Layers with rectifiers in between, which learn to give their inputs back.
 struct perceptron {
-  std::vector<float> values = std::vector<float>(layers * weights), slopes = values;
+  std::vector<float> values = std::vector<float>(layers * weights);
+  std::vector<std::span<float>> slopes;
   std::vector<float> outputs = std::vector<float>((layers + 1) * samples * units);
   std::vector<float> errors = std::vector<float>(2 * samples * units);
 
@@ -35,14 +36,15 @@ struct perceptron {
     std::normal_distribution<float> normal{0.0f, std::sqrt(2.0f / units)};
     for (float& each : values) each = normal(random);
   }
-  static std::vector<std::span<float>> by_layer(std::vector<float>& all) {
+  std::vector<std::span<float>> parameters() {
     std::vector<std::span<float>> parts;
     for (std::size_t layer = 0; layer < layers; ++layer)
-      parts.push_back(std::span{all}.subspan(layer * weights, weights));
+      parts.push_back(std::span{values}.subspan(layer * weights, weights));
     return parts;
   }
-  std::vector<std::span<float>> parameters() { return by_layer(values); }
-  std::vector<std::span<float>> gradients() { return by_layer(slopes); }
+  std::vector<std::span<float>> gradients() { return slopes; }
+  /// The replica says where gradients lie: side by side, and they are reduced there.
+  void bind_gradients(const std::vector<std::span<float>>& parts) { slopes = parts; }
   float* outputs_of(std::size_t layer) { return outputs.data() + layer * samples * units; }
 
   /// Layer 0's outputs are the inputs.
@@ -77,7 +79,7 @@ struct perceptron {
   /// The gradient of the weights from input j of a layer, and that input's own error.
   void backward(std::size_t layer, std::size_t j, const float* error, float* below) {
     const float* weight = &values[layer * weights + j * units];
-    float* slope = &slopes[layer * weights + j * units];
+    float* slope = &slopes[layer][j * units];
     std::fill_n(slope, units, 0.0f);
     for (std::size_t s = 0; s < samples; ++s) {
       const float in = outputs_of(layer)[s * units + j];
