@@ -11,7 +11,8 @@ import tempfile
 import time
 
 
-def _output(*words: str) -> str:
+def output(*words: str) -> str:
+    """Of a command; empty if it fails."""
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -33,7 +34,7 @@ def _lscpu() -> dict[str, str]:
             walk(entry.get("children", []))
 
     try:
-        walk(json.loads(_output("lscpu", "-J"))["lscpu"])
+        walk(json.loads(output("lscpu", "-J"))["lscpu"])
     except (ValueError, KeyError):
         pass
     return found
@@ -60,8 +61,8 @@ def _huge_pages() -> str:
     return _first_match(r"\[(\w+)\]", path.read_text() if path.exists() else "") or "unknown"
 
 
-def describe(program: pathlib.Path) -> dict[str, str]:
-    """In the order in which it is to be read. `program` is the library's own."""
+def hardware() -> dict[str, str]:
+    """And the kernel, in the order in which it is to be read."""
     cpu = _lscpu()
     caches = [f"{name} {cpu[field]}" for name, field in
               (("L1d", "L1d cache"), ("L2", "L2 cache"), ("L3", "L3 cache")) if field in cpu]
@@ -74,10 +75,17 @@ def describe(program: pathlib.Path) -> dict[str, str]:
         "memory": f"{_memory()}; transparent huge pages: {_huge_pages()}",
         "machine": _kind_of_machine(cpu),
         "kernel": f"{platform.system()} {platform.release()}",
-        "compiler and flags": _output(str(program), "--about"),
-        "Open MPI": _first_match(r"\) (\S+)", _output("mpirun.openmpi", "--version")),
-        "MPICH": _first_match(r"MPICH Version:\s+(\S+)", _output("mpichversion")),
-        "Gloo": _output("dpkg-query", "-W", "-f", "${Version}", "libgloo-dev"),
+    }
+
+
+def describe(program: pathlib.Path) -> dict[str, str]:
+    """With what is compared. `program` is the library's own."""
+    return {
+        **hardware(),
+        "compiler and flags": output(str(program), "--about"),
+        "Open MPI": _first_match(r"\) (\S+)", output("mpirun.openmpi", "--version")),
+        "MPICH": _first_match(r"MPICH Version:\s+(\S+)", output("mpichversion")),
+        "Gloo": output("dpkg-query", "-W", "-f", "${Version}", "libgloo-dev"),
     }
 
 

@@ -57,6 +57,8 @@ class data_parallel {
     const auto name = [](void* of, std::size_t index) {
       return detail::parameter_name(*static_cast<Model*>(of), index);
     };
+    if (options_.rebuild_buckets && !std::is_same_v<typename Strategy::compression, uncompressed>)
+      detail::give_up(*link_, "rebuild_buckets does not go with a compression", where);
     pass_.emplace(*link_, gradients_,
                   detail::pass_traits{std::addressof(model_), name, &Strategy::bucketing::plan},
                   options_, where);

@@ -32,7 +32,9 @@ struct data_parallel_options {
   allfold::overlap overlap = allfold::overlap::automatic;
   allfold::unused unused = allfold::unused::error;
   bool broadcast_buffers = true;  ///< rank 0's buffers to all, before each backward pass
-  bool rebuild_buckets = false;   ///< once, in the order in which rank 0's gradients were ready
+  /// Once, in the order in which rank 0's gradients were ready. Not with a compression, which keeps
+  /// something for each stretch of gradients.
+  bool rebuild_buckets = false;
 };
 
 }  // namespace allfold
