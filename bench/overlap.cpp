@@ -6,6 +6,7 @@
 // before: so that it takes about as long as wanted when nothing else needs its core. Prints a page
 // in Markdown. Argument: rounds.
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <allfold/allfold.hpp>
@@ -13,6 +14,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <fstream>
 #include <span>
 #include <string>
@@ -179,6 +181,33 @@ std::string first_line(const std::string& path) {
   return line;
 }
 
+/// Seconds of all cores together since the machine was started, and of this process.
+struct used_time {
+  double by_all = 0, idle = 0, by_this = 0;
+};
+
+used_time used() {
+  used_time now;
+  std::ifstream file{"/proc/stat"};
+  std::string name;
+  double ticks = 0;
+  file >> name;
+  for (int column = 0; column < 8 && file >> ticks; ++column) {
+    now.by_all += ticks / static_cast<double>(sysconf(_SC_CLK_TCK));
+    if (column == 3 || column == 4) now.idle += ticks / static_cast<double>(sysconf(_SC_CLK_TCK));
+  }
+  now.by_this = static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
+  return now;
+}
+
+void print_others(const used_time& before) {
+  const used_time now = used();
+  const double all = now.by_all - before.by_all;
+  const double busy = all - (now.idle - before.idle), own = now.by_this - before.by_this;
+  std::printf("\nMeanwhile other processes used %.1f %% of the cores' time.\n",
+              100 * std::max(0.0, busy - own) / std::max(all, 1e-9));
+}
+
 void print_machine(int rounds) {
   const bench::machine here;
   std::string caches;
@@ -190,13 +219,11 @@ void print_machine(int rounds) {
   }
   utsname system{};
   uname(&system);
-  std::array<double, 1> load{};
-  if (getloadavg(load.data(), 1) != 1) load[0] = -1;
   std::printf("| | |\n|---|---|\n| CPU | %s |\n| cores | %d |\n| caches of a core | %s |\n",
               here.processor.c_str(), here.cores, caches.c_str());
   std::printf("| kernel | %s %s |\n| compiler | %s |\n", system.sysname, system.release,
               here.compiler.c_str());
-  std::printf("| load average before | %.2f |\n| rounds | %d |\n\n", load[0], rounds);
+  std::printf("| rounds | %d |\n\n", rounds);
 }
 
 void print_ratio(const std::vector<double>& all) {
@@ -239,6 +266,7 @@ void compare(int ranks, bool bound, int rounds) {
 int main(int count, char** arguments) {
   const int rounds = count > 1 ? std::max(3, std::atoi(arguments[1])) : 21;
   const int cores = allfold::usable_cores();
+  const used_time before = used();
   std::puts(
       "# Overlap on one host\n\n"
       "Written by `bench_overlap`, of [bench/overlap.cpp](../../bench/overlap.cpp): no figure here "
@@ -260,4 +288,5 @@ int main(int count, char** arguments) {
   if (cores >= 6) sizes.push_back(cores / 2);
   for (const int ranks : sizes)
     for (const bool bound : {false, true}) compare(ranks, bound, rounds);
+  print_others(before);
 }
