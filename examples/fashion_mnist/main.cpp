@@ -50,10 +50,12 @@ struct configuration {
   std::unique_ptr<contender> (*make)(const char*, communicator&, const task&);
 };
 
-template <class Compression>
-constexpr auto make_compressed = &make<distributed<allfold::direct, buckets<>, Compression>>;
+template <class Compression, class Buckets = buckets<>>
+constexpr auto make_compressed = &make<distributed<allfold::direct, Buckets, Compression>>;
 
-constexpr allfold::power_sgd_options low_rank{.start_step = 50};
+// Each gradient by itself and in its own shape, in which it has a low rank.
+using by_tensor = buckets<1, 1>;
+using low_rank = allfold::power_sgd<4, allfold::power_sgd_options{.start_step = 100}, mlp_columns>;
 
 const std::vector<configuration> configurations{
     {"one_rank", "one rank", kind::alone, &make<distributed<allfold::direct>>},
@@ -63,8 +65,7 @@ const std::vector<configuration> configurations{
     {"tree", "distributed<tree>", kind::exact, &make<distributed<allfold::tree>>},
     {"bfloat16", "wire<bfloat16>", kind::compressed,
      make_compressed<allfold::wire<allfold::bfloat16>>},
-    {"power_sgd", "power_sgd<4>", kind::compressed,
-     make_compressed<allfold::power_sgd<4, low_rank>>},
+    {"power_sgd", "power_sgd<4>", kind::compressed, make_compressed<low_rank, by_tensor>},
     {"top_k", "top_k<10>", kind::compressed, make_compressed<allfold::top_k<10>>},
     {"local_sgd", "local_sgd<8, 50>", kind::compressed,
      &make<allfold::local_sgd<8, 50, distributed<allfold::direct>>>},
