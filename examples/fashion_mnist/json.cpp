@@ -1,5 +1,7 @@
 #include "json.hpp"
 
+#include "report.hpp"
+
 #include <nlohmann/json.hpp>
 
 #include <cinttypes>
@@ -19,6 +21,7 @@ json of(const rank_figures& rank) {
           {"communication_ms", rank.communication_ms},
           {"bytes_read_per_step", rank.bytes_read},
           {"bytes_written_per_step", rank.bytes_written},
+          {"bytes_sent_per_step", rank.bytes_sent},
           {"memory_bytes",
            {{"parameters", rank.parameter_bytes},
             {"gradients", rank.gradient_bytes},
@@ -28,12 +31,17 @@ json of(const rank_figures& rank) {
           {"parameters_fnv1a64", hash}};
 }
 
-json of(const outcome& run) {
+json of(const outcome& run, std::span<const outcome> outcomes) {
   json result{{"strategy", run.name},
               {"steps", run.steps},
               {"step_ms_median", run.step_ms},
               {"test_accuracy", run.accuracy()},
-              {"ranks_hold_the_same_bits", run.ranks_agree()}};
+              {"ranks_hold_the_same_bits", run.ranks_agree()},
+              {"sent_of_uncompressed", run.share_sent()}};
+  if (const auto points = points_above_direct(run, outcomes)) {
+    result["points_above_direct"] = *points;
+    result["within_one_point_of_direct"] = within_one_point(*points);
+  }
   for (const auto& rank : run.ranks) result["ranks"].push_back(of(rank));
   for (const auto& epoch : run.epochs)
     result["epochs"].push_back(
@@ -54,7 +62,7 @@ void write_json(const std::filesystem::path& path, const machine& here, const se
              {"rate", chosen.rate},
              {"momentum", chosen.momentum},
              {"seed", chosen.seed}}}};
-  for (const outcome& run : outcomes) all["strategies"].push_back(of(run));
+  for (const outcome& run : outcomes) all["strategies"].push_back(of(run, outcomes));
 
   std::ofstream file{path};
   file << all.dump(2) << '\n';

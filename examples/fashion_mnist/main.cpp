@@ -15,52 +15,81 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <exception>
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
 #include <vector>
 
 namespace {
 
 using namespace fashion_mnist;
 
+using allfold::distributed, allfold::buckets;
+using communicator = allfold::threads::communicator;
+
 template <class Strategy>
-std::unique_ptr<contender> make(const char* name, int ranks, const task& given) {
-  return std::make_unique<contender_with<Strategy>>(name, ranks, given);
+std::unique_ptr<contender> make(const char* name, communicator& world, const task& given) {
+  return std::make_unique<participant<Strategy>>(name, world, given);
 }
+
+enum class kind {
+  alone,  // one rank, whatever --ranks says
+  exact,
+  compressed
+};
 
 struct configuration {
   const char *option, *name;
-  bool alone;  // one rank, whatever --ranks says
-  std::unique_ptr<contender> (*make)(const char*, int, const task&);
+  kind how;
+  std::unique_ptr<contender> (*make)(const char*, communicator&, const task&);
 };
 
-using allfold::distributed;
+template <class Compression, class Buckets = buckets<>>
+constexpr auto make_compressed = &make<distributed<allfold::direct, Buckets, Compression>>;
+
+// Each gradient by itself and in its own shape, in which it has a low rank.
+using by_tensor = buckets<1, 1>;
+using low_rank = allfold::power_sgd<4, allfold::power_sgd_options{.start_step = 100}, mlp_columns>;
 
 const std::vector<configuration> configurations{
-    {"one_rank", "one rank", true, &make<distributed<allfold::direct>>},
-    {"primary_device", primary_name, false, &make<allfold::primary_device<>>},
-    {"direct", direct_name, false, &make<distributed<allfold::direct>>},
-    {"ring", "distributed<ring>", false, &make<distributed<allfold::ring>>},
-    {"tree", "distributed<tree>", false, &make<distributed<allfold::tree>>},
+    {"one_rank", "one rank", kind::alone, &make<distributed<allfold::direct>>},
+    {"primary_device", primary_name, kind::exact, &make<allfold::primary_device<>>},
+    {"direct", direct_name, kind::exact, &make<distributed<allfold::direct>>},
+    {"ring", "distributed<ring>", kind::exact, &make<distributed<allfold::ring>>},
+    {"tree", "distributed<tree>", kind::exact, &make<distributed<allfold::tree>>},
+    {"bfloat16", "wire<bfloat16>", kind::compressed,
+     make_compressed<allfold::wire<allfold::bfloat16>>},
+    {"power_sgd", "power_sgd<4>", kind::compressed, make_compressed<low_rank, by_tensor>},
+    {"top_k", "top_k<10>", kind::compressed, make_compressed<allfold::top_k<10>>},
+    {"local_sgd", "local_sgd<8, 50>", kind::compressed,
+     &make<allfold::local_sgd<8, 50, distributed<allfold::direct>>>},
 };
 
 struct arguments : settings {
   std::vector<std::string> strategies{"all"};
   std::string json, plot, data = "/usr/share/datasets/fashion-mnist";
   std::size_t limit = 60000;
+  double at_least = 0;
 
   bool chosen(const configuration& one) const {
-    return std::ranges::any_of(
-        strategies, [&](const auto& name) { return name == "all" || name == one.option; });
+    const bool compressed = one.how == kind::compressed;
+    return std::ranges::any_of(strategies, [&](const std::string& name) {
+      if (name == "all") return !compressed;
+      if (name == "compressed") return compressed || one.name == std::string_view{direct_name};
+      return name == one.option;
+    });
   }
 };
 
 void declare(CLI::App& app, arguments& given) {
   app.option_defaults()->always_capture_default();
-  std::vector<std::string> names{"all"};
+  std::vector<std::string> names{"all", "compressed"};
   for (const auto& one : configurations) names.emplace_back(one.option);
   app.add_option("--ranks", given.ranks, "threads that train together")->check(CLI::Range(1, 64));
   app.add_option("--epochs", given.epochs, "passes over the samples")->check(CLI::Range(1, 1000));
@@ -74,35 +103,70 @@ void declare(CLI::App& app, arguments& given) {
   app.add_option("--seed", given.seed, "of first parameters and of the order of samples");
   app.add_option("--limit", given.limit, "use the first samples only, to train and to test")
       ->check(CLI::Range(1, 60000));
+  app.add_option("--at-least", given.at_least, "fail if a test accuracy is below, in per cent")
+      ->check(CLI::Range(0.0, 100.0));
   app.add_option("--data", given.data, "folder of the four .gz files");
   app.add_option("--json", given.json, "write all figures into this file");
   app.add_option("--plot", given.plot, "write a picture (PNG) into this file, by gnuplot");
   app.get_formatter()->column_width(30);
 }
 
-std::vector<outcome> train(const arguments& given, const task& task) {
-  struct entry {
-    const char* name;
-    std::unique_ptr<contender> training;
-  };
-  std::vector<entry> entries;
-  for (const auto& one : configurations)
-    if (given.chosen(one))
-      entries.push_back({one.name, one.make(one.name, one.alone ? 1 : given.ranks, task)});
+struct entrant {
+  const char* name;
+  std::unique_ptr<contender> training;  // null on a rank that does not take part
+};
 
+// Called by every rank.
+std::vector<entrant> make_entrants(const arguments& given, const task& task, communicator& world,
+                                   communicator& alone) {
+  std::vector<entrant> all;
+  for (const auto& one : configurations) {
+    if (!given.chosen(one)) continue;
+    communicator& own = one.how == kind::alone ? alone : world;
+    const bool takes_part = one.how != kind::alone || world.rank() == 0;
+    all.push_back({one.name, takes_part ? one.make(one.name, own, task) : nullptr});
+  }
+  return all;
+}
+
+void print_epoch(const char* name, const epoch_figures& figures, const progress_bar& progress) {
+  progress.clear();
+  std::printf("  %-20s loss %.4f  test accuracy %.2f %%  %.2f s\n", name, figures.loss,
+              100 * figures.accuracy, figures.seconds);
+}
+
+// Called by every rank; the outcomes are rank 0's.
+std::vector<outcome> train(const arguments& given, const task& task, communicator& world) {
+  communicator alone = world.split(world.rank());
+  const std::vector<entrant> entrants = make_entrants(given, task, world, alone);
   const std::size_t steps = (task.training.size() + given.batch - 1) / given.batch;
-  progress_bar progress{steps * given.epochs * entries.size()};
-  for (std::size_t epoch = 1; epoch <= given.epochs; ++epoch) {
-    std::printf("epoch %zu of %zu\n", epoch, given.epochs);
-    for (const auto& [name, training] : entries) {
-      const epoch_figures& figures = training->epoch(progress);
-      progress.clear();
-      std::printf("  %-20s loss %.4f  test accuracy %.2f %%  %.2f s\n", name, figures.loss,
-                  100 * figures.accuracy, figures.seconds);
+  progress_bar progress{steps * given.epochs * entrants.size()};  // rank 0's moves
+  for (std::size_t epoch = 0; epoch < given.epochs; ++epoch) {
+    if (world.rank() == 0) std::printf("epoch %zu of %zu\n", epoch + 1, given.epochs);
+    for (const auto& [name, training] : entrants) {
+      if (training) {
+        const epoch_figures figures = training->epoch(epoch, progress);
+        if (world.rank() == 0) print_epoch(name, figures, progress);
+      }
+      allfold::barrier(world);  // whose turn it is not waits, and does nothing else
     }
   }
   std::vector<outcome> outcomes;
-  for (const auto& each : entries) outcomes.push_back(each.training->finish());
+  for (const auto& each : entrants)
+    if (each.training) outcomes.push_back(each.training->finish());
+  return outcomes;
+}
+
+std::vector<outcome> train(const arguments& given, const task& task) {
+  std::vector<outcome> outcomes;
+  const auto cores = static_cast<int>(std::thread::hardware_concurrency());
+  allfold::spawn(given.ranks,
+                 [&](communicator& world) {
+                   auto mine = train(given, task, world);
+                   if (world.rank() == 0) outcomes = std::move(mine);
+                 },
+                 // They wait for as long as one rank alone takes for an epoch.
+                 {.timeout = std::chrono::hours{10}, .pin = given.ranks <= cores});
   return outcomes;
 }
 
@@ -117,7 +181,7 @@ int run(const arguments& given) {
 
   const std::vector<outcome> outcomes = train(given, {given, training, test});
   print_table(outcomes);
-  const bool sound = print_findings(outcomes);
+  const bool sound = print_findings(outcomes, given.at_least / 100);
   if (!given.json.empty()) write_json(given.json, here, given, outcomes);
   if (!given.plot.empty()) write_plot(given.plot, outcomes);
   return sound ? 0 : 1;

@@ -60,4 +60,14 @@ class mlp {
   std::array<Eigen::MatrixXf, depth> outputs, errors;  // of each layer, a column for each sample
 };
 
+// How long the columns are in which a tensor of `size` elements lies in memory.
+struct mlp_columns {
+  static constexpr std::size_t length(std::size_t size) {
+    for (std::size_t l = 0; l < mlp::depth; ++l)
+      if (size == static_cast<std::size_t>(mlp::widths[l] * mlp::widths[l + 1]))
+        return static_cast<std::size_t>(mlp::widths[l + 1]);
+    return size;  // biases
+  }
+};
+
 }  // namespace fashion_mnist

@@ -12,6 +12,7 @@ struct rank_figures {
   std::uint64_t hash;                       // of the bytes of its parameters, after training
   double computation_ms, communication_ms;  // of a step: medians
   double bytes_read, bytes_written;         // by the library, of a step: means
+  double bytes_sent;                        // brought to collectives for the others, of a step
   std::uint64_t parameter_bytes, gradient_bytes, optimizer_bytes, kept_bytes;
 
   std::uint64_t memory() const {
@@ -28,7 +29,7 @@ struct outcome {
   std::size_t steps = 0;
   double step_ms = 0;  // median
   std::vector<epoch_figures> epochs;
-  std::vector<float> losses;    // of each step, mean over the ranks
+  std::vector<float> losses;    // of each step: after its epoch, the mean of the ranks
   std::vector<double> seconds;  // when each step ended, on the clock of the steps alone
   std::vector<rank_figures> ranks;
 
@@ -40,6 +41,11 @@ struct outcome {
     return sum / static_cast<double>(ranks.size() - 1);
   }
   double accuracy() const { return epochs.empty() ? 0.0 : epochs.back().accuracy; }
+  // What a rank sends as a share of all gradients, which it sends where nothing is compressed.
+  double share_sent() const {
+    return ranks[0].bytes_sent / static_cast<double>(ranks[0].gradient_bytes);
+  }
+  bool is_compressed() const { return share_sent() < 1.0; }
   bool ranks_agree() const {
     for (const auto& rank : ranks)
       if (rank.hash != ranks[0].hash) return false;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cinttypes>
+#include <cmath>
 #include <cstdio>
 #include <string>
 #include <string_view>
@@ -93,7 +94,51 @@ void compare_load(std::span<const outcome> outcomes) {
   if (!names.empty()) print(names, others);
 }
 
+void compare_accuracy(std::span<const outcome> outcomes) {
+  for (const outcome& run : outcomes) {
+    const auto points = points_above_direct(run, outcomes);
+    if (!run.is_compressed() || !points) continue;
+    std::printf("- %s ends %.2f points %s %s: %s.\n", run.name.c_str(), std::abs(*points),
+                *points < 0 ? "below" : "above", direct_name,
+                within_one_point(*points) ? "within 1 point" : "NOT WITHIN 1 POINT");
+  }
+}
+
+bool reach(std::span<const outcome> outcomes, double least) {
+  bool all = true;
+  for (const outcome& run : outcomes)
+    if (run.accuracy() < least) {
+      std::printf("- %s: TEST ACCURACY BELOW %.2f %%.\n", run.name.c_str(), 100 * least);
+      all = false;
+    }
+  return all;
+}
+
+// What compressing has saved, and what it has cost.
+void print_compressed(std::span<const outcome> outcomes) {
+  if (std::ranges::none_of(outcomes, &outcome::is_compressed)) return;
+  std::puts(
+      "What a rank brings to collectives in a step, as a mean, and the accuracy it leads to.\n");
+  std::printf("%-20s %10s %15s %13s %13s\n", "strategy", "sent", "of uncompressed", "test",
+              "above direct");
+  std::printf("%-20s %10s %15s %13s %13s\n", "", "KiB", "%", "accuracy", "points");
+  for (const outcome& run : outcomes) {
+    if (!run.is_compressed() && run.name != direct_name) continue;
+    std::printf("%-20s %10.1f %15.2f %11.2f %%", run.name.c_str(), run.ranks[0].bytes_sent / 1024,
+                100 * run.share_sent(), 100 * run.accuracy());
+    if (const auto points = points_above_direct(run, outcomes)) std::printf(" %+13.2f", *points);
+    std::puts("");
+  }
+  std::puts("");
+}
+
 }  // namespace
+
+std::optional<double> points_above_direct(const outcome& run, std::span<const outcome> outcomes) {
+  const outcome* direct = find(outcomes, direct_name);
+  if (!direct) return std::nullopt;
+  return 100 * (run.accuracy() - direct->accuracy());
+}
 
 void print_table(std::span<const outcome> outcomes) {
   std::puts(
@@ -115,14 +160,16 @@ void print_table(std::span<const outcome> outcomes) {
                 100 * run.accuracy(), run.ranks[0].hash, run.ranks_agree() ? "" : " RANKS DIFFER");
   }
   std::puts("");
+  print_compressed(outcomes);
 }
 
-bool print_findings(std::span<const outcome> outcomes) {
+bool print_findings(std::span<const outcome> outcomes, double least) {
   const bool strategies = compare_strategies(outcomes);
   const bool ranks = compare_ranks(outcomes);
   compare_speed(outcomes);
   compare_load(outcomes);
-  return strategies && ranks;
+  compare_accuracy(outcomes);
+  return reach(outcomes, least) && strategies && ranks;
 }
 
 }  // namespace fashion_mnist

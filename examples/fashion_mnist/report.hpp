@@ -2,6 +2,7 @@
 
 #include "outcome.hpp"
 
+#include <optional>
 #include <span>
 
 namespace fashion_mnist {
@@ -10,9 +11,15 @@ namespace fashion_mnist {
 inline constexpr const char* primary_name = "primary_device<0>";
 inline constexpr const char* direct_name = "distributed<direct>";
 
+// By how many points of test accuracy a run is above distributed<direct>; nothing where that was
+// not run. Within one point they count as equal.
+std::optional<double> points_above_direct(const outcome& run, std::span<const outcome> outcomes);
+inline bool within_one_point(double points) { return -1.0 <= points && points <= 1.0; }
+
 void print_table(std::span<const outcome> outcomes);
 
-// One line each on what the table shows. False where bits differ that must be the same.
-bool print_findings(std::span<const outcome> outcomes);
+// One line each on what the table shows. False where bits differ that must be the same, or where a
+// test accuracy is below `least`.
+bool print_findings(std::span<const outcome> outcomes, double least);
 
 }  // namespace fashion_mnist

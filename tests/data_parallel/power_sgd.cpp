@@ -120,6 +120,23 @@ TEST_CASE("matrices of no higher rank come out exactly") {
       }
 }
 
+struct rows_of_seven {
+  static std::size_t length(std::size_t) { return 7; }
+};
+
+TEST_CASE("rows may have a length of their own") {
+  const allfold::detail::matrix_shape shape{143, 7};
+  CHECK(shape.rows == 21);
+  by_rank<float> outer{std::vector<float>(140), std::vector<float>(140)};
+  const auto a = noise<float>(20, 1), b = noise<float>(7, 2);
+  for (auto& each : outer)
+    for (std::size_t i = 0; i < each.size(); ++i) each[i] = a[i / 7] * b[i % 7];
+  std::vector<power_sgd<1, power_sgd_options{}, rows_of_seven>> each(2);
+  CHECK(distance(combine(outer, each, true)[0], exactly(outer, true)) < 1e-5);
+  CHECK(each[0].bytes_sent() == (20 + 7) * sizeof(float));
+  CHECK(distance(combine_once<power_sgd<1>>(outer, true)[0], exactly(outer, true)) > 0.01);
+}
+
 TEST_CASE("all ranks get the same bits") {
   for (int ranks = 1; ranks <= 5; ++ranks)
     for (const std::size_t size : sizes)

@@ -16,18 +16,30 @@ struct power_sgd_options {
   std::uint64_t seed = 0;  ///< chooses the random numbers
 };
 
+/// How long the rows are of the matrix that a stretch is viewed as: so long that it is as square as
+/// can be. Where each bucket is one weight matrix, a type of your own knows better.
+struct square_rows {
+  static std::size_t length(std::size_t size) {
+    auto root = static_cast<std::size_t>(std::sqrt(static_cast<double>(size)));
+    while (root * root < size) ++root;
+    return root;
+  }
+};
+
 namespace detail {
 
-/// A stretch of `size` elements as a matrix as square as they allow, one contiguous row behind the
-/// other; the last row may be shorter.
-struct near_square {
-  std::size_t rows = 0, columns = 0;
+/// A stretch of `size` elements as a matrix, one contiguous row behind the other; the last row may
+/// be shorter.
+struct matrix_shape {
+  std::size_t rows, columns;
 
-  explicit near_square(std::size_t size)
-      : columns{static_cast<std::size_t>(std::sqrt(static_cast<double>(size)))} {
-    while (columns * columns < size) ++columns;
-    if (size != 0) rows = (size + columns - 1) / columns;
-  }
+  matrix_shape(std::size_t size, std::size_t row)
+      : rows{size == 0 ? 0 : (size + row - 1) / row}, columns{row} {}
+};
+
+/// As square as `size` elements allow.
+struct near_square : matrix_shape {
+  explicit near_square(std::size_t size) : matrix_shape{size, square_rows::length(size)} {}
 };
 
 /// Calls work(row, left, part) for parts of rows that begin at column `left`: tile by tile, so that
@@ -101,10 +113,11 @@ void orthonormalize(std::span<float> vectors, std::size_t length, Replace replac
 
 }  // namespace detail
 
-/// Views a stretch as a matrix M of about √n × √n elements, and combines P Qᵀ for it, with `Rank`
-/// columns in P and Q: one step of power iteration from the Q of the step before. P = M Q is
-/// reduced over the ranks and made orthonormal, Q = Mᵀ P is reduced, and the gradient is P Qᵀ, the
-/// best that these P allow. What a rank's own matrix has beyond is added to its next gradient.
+/// Views a stretch as a matrix M, of about √n × √n elements unless `Rows` says otherwise, and
+/// combines P Qᵀ for it, with `Rank` columns in P and Q: one step of power iteration from the Q of
+/// the step before. P = M Q is reduced over the ranks and made orthonormal, Q = Mᵀ P is reduced,
+/// and the gradient is P Qᵀ, the best that these P allow. What a rank's own matrix has beyond is
+/// added to its next gradient.
 ///
 /// A rank sends (rows + columns) · Rank floats, about 2 √n Rank instead of n. Stretches to which
 /// that is no gain are reduced uncompressed. It multiplies and adds about 4 n Rank times and keeps
@@ -116,14 +129,14 @@ void orthonormalize(std::span<float> vectors, std::size_t length, Replace replac
 /// Vogels, Karimireddy, Jaggi, "PowerSGD: practical low-rank gradient compression for distributed
 /// optimization", NeurIPS 2019, algorithms 1 and 2; the view as a square is that of PyTorch's
 /// batched_powerSGD_hook.
-template <int Rank = 1, power_sgd_options Options = power_sgd_options{}>
+template <int Rank = 1, power_sgd_options Options = power_sgd_options{}, class Rows = square_rows>
 class power_sgd : public byte_counters {
   static_assert(Rank > 0, "allfold: power_sgd<Rank> needs at least one column");
 
  public:
   template <class T, class Ranks>
   void combine(std::span<T> gradient, std::size_t index, Ranks& ranks) {
-    const detail::near_square shape{gradient.size()};
+    const detail::matrix_shape shape{gradient.size(), Rows::length(gradient.size())};
     const std::size_t bytes = (shape.rows + shape.columns) * columns * sizeof(float);
     stretch& state = detail::stretch_at(stretches_, index);
     if (state.steps++ < Options.start_step || bytes >= gradient.size_bytes()) {
@@ -166,7 +179,7 @@ class power_sgd : public byte_counters {
 
   /// An orthonormal Q to begin with, the same on all ranks. A column that has come to nothing, as
   /// where the gradients had a lower rank, begins anew.
-  static void begin(stretch& state, detail::near_square shape, std::size_t index) {
+  static void begin(stretch& state, detail::matrix_shape shape, std::size_t index) {
     detail::fit(state.q, shape.columns * columns, index);
     if (!Options.warm_start) std::fill(state.q.begin(), state.q.end(), 0.0f);
     detail::orthonormalize(state.q, shape.columns, [&](std::span<float> column, std::size_t k) {
@@ -179,7 +192,7 @@ class power_sgd : public byte_counters {
 
   /// Replaces `matrix` by the approximation of its combination over the ranks.
   template <class Ranks>
-  void approximate(std::span<float> matrix, detail::near_square shape, stretch& state,
+  void approximate(std::span<float> matrix, detail::matrix_shape shape, stretch& state,
                    Ranks& ranks) {
     p_.assign(shape.rows * columns, 0.0f);
     detail::in_tiles(matrix, shape.columns, [&](std::size_t row, std::size_t left, auto part) {
@@ -205,7 +218,7 @@ class power_sgd : public byte_counters {
   }
 
   /// The residual is the rank's own matrix without its own share of P Qᵀ.
-  void expand(std::span<float> matrix, detail::near_square shape, stretch& state) {
+  void expand(std::span<float> matrix, detail::matrix_shape shape, stretch& state) {
     detail::in_tiles(matrix, shape.columns, [&](std::size_t row, std::size_t left, auto part) {
       if constexpr (has_feedback) {
         float* const rest = &state.residual[row * shape.columns + left];
