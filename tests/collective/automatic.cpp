@@ -118,7 +118,7 @@ using tuned = allfold::tuned<by_size>;
 
 TEST_CASE("a table of one's own") {
   for (int ranks = 3; ranks <= 5; ++ranks)
-    for (const std::size_t count : {1, 10, 11, 100, 101, 5000}) {
+    for (const std::size_t count : {1u, 10u, 11u, 100u, 101u, 5000u}) {
       CAPTURE(ranks);
       CAPTURE(count);
       std::vector<char> right(static_cast<std::size_t>(ranks), false);
@@ -157,7 +157,7 @@ TEST_CASE("automatic gives the bits of direct at every size, with more ranks tha
   test::random_bits random{7};
   for (const bool crowded : {false, true})
     for (const int ranks : {2, 3, 4})
-      for (const std::size_t count : {500, 512, 1000, 4096, 4097, 20000}) {
+      for (const std::size_t count : {500u, 512u, 1000u, 4096u, 4097u, 20000u}) {
         CAPTURE(crowded);
         CAPTURE(ranks);
         CAPTURE(count);
