@@ -144,6 +144,7 @@ TEST_CASE_TEMPLATE("under local SGD parameters are averaged now and then", algor
         for (std::size_t i = 0; i < parameter.size(); ++i) parameter[i] -= gradient[i];
       };
       const auto own = static_cast<float>(world.rank());
+      model.statistics.assign(3, own + 1);
       const float mean = static_cast<float>(ranks - 1) / 2;
       for (int step = 1; step <= 11; ++step) {
         for (auto& each : model.slopes) each.assign(each.size(), own);
@@ -156,6 +157,11 @@ TEST_CASE_TEMPLATE("under local SGD parameters are averaged now and then", algor
         for (const auto& each : model.values)
           for (const float value : each)
             expect(std::abs(value - expected) < 1e-4f, "other parameters");
+        // Two passes send rank 0's; then each has its own, until parameters are averaged.
+        const double own_buffer = world.rank() == 0 ? 1.0 : own + 10.0;
+        const bool are_equal = step <= 2 || alone == 0;
+        expect(model.statistics[0] == (are_equal ? 1.0 : own_buffer), "other buffers");
+        if (step >= 2) model.statistics.assign(3, own_buffer);
       }
     }));
 }

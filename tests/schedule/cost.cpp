@@ -60,7 +60,7 @@ TEST_CASE("without bytes what counts is how many hops follow each other") {
   constexpr machine_cost hops{.latency = 1};
   for (int n = 2; n <= 64; n *= 2) {
     CAPTURE(n);
-    const int levels = std::bit_width(static_cast<unsigned>(n)) - 1;
+    const int levels = static_cast<int>(std::bit_width(static_cast<unsigned>(n))) - 1;
     CHECK(predicted_seconds(one_shot{}, n, 8, hops) == 1);
     CHECK(predicted_seconds(direct{}, n, 8, hops) == 2);
     CHECK(predicted_seconds(ring{}, n, 8, hops) == 2 * (n - 1) + 1);

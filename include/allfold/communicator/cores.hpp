@@ -7,6 +7,7 @@
 #if defined(__linux__)
 #include <pthread.h>
 #include <sched.h>
+#include <unistd.h>
 #endif
 
 namespace allfold {
@@ -15,10 +16,22 @@ namespace allfold {
 inline int usable_cores() {
 #if defined(__linux__)
   cpu_set_t cores;
-  if (sched_getaffinity(0, sizeof(cores), &cores) == 0) return CPU_COUNT(&cores);
+  if (sched_getaffinity(getpid(), sizeof(cores), &cores) == 0) return CPU_COUNT(&cores);
 #endif
   const unsigned known = std::thread::hardware_concurrency();
   return known == 0 ? 1 : static_cast<int>(known);
+}
+
+/// Lets the calling thread run on all cores that the process may use, though the thread that began
+/// it is bound to one. False where that is not possible.
+inline bool free_this_thread() {
+#if defined(__linux__)
+  cpu_set_t cores;
+  return sched_getaffinity(getpid(), sizeof(cores), &cores) == 0 &&
+         pthread_setaffinity_np(pthread_self(), sizeof(cores), &cores) == 0;
+#else
+  return false;
+#endif
 }
 
 /// Binds the calling thread to the `place`-th core that this process may use, round and round.

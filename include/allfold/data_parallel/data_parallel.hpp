@@ -115,10 +115,12 @@ class data_parallel {
     if (link_->steps()) timed(times_.computation, [&] { apply(optimizer); });
     ++steps_;
     timed(times_.communication, [&] {
-      if (averages_now())
+      if (averages_now()) {
         for (const elements each : parameters_) link_->average(each, where);
-      else
+        if (options_.broadcast_buffers) broadcast_buffers(0, where);
+      } else {
         for (const elements each : parameters_) link_->share(each, where);
+      }
     });
   }
 
@@ -227,7 +229,8 @@ class data_parallel {
   /// `there`: which ranks take part with inputs of their own.
   void begin(std::size_t samples, const detail::turn_out& there, std::source_location where) {
     const bool accumulates = there.accumulates || accumulating_ > 0;
-    if (options_.broadcast_buffers && !accumulates) broadcast_buffers(there.first, where);
+    if (options_.broadcast_buffers && !accumulates && !is_local())
+      broadcast_buffers(there.first, where);
     const bool reduces = !accumulates && !is_local();
     detail::combination how{options_.scale == scale::mean_over_ranks, 1.0};
     if (how.averages && there.live > 0) how.weight = static_cast<double>(size()) / there.live;

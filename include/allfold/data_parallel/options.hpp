@@ -14,7 +14,7 @@ enum class scale : std::uint8_t {
 
 /// Whether gradients are reduced while the backward pass goes on.
 enum class overlap : std::uint8_t {
-  automatic,  ///< by a thread if there are more cores than ranks
+  automatic,  ///< by a thread if there is a core for each rank's, as bench_overlap measured it
   by_thread,  ///< by a thread of each rank, over a communicator of its own
   none        ///< after the backward pass, by the rank's own thread
 };
@@ -31,7 +31,9 @@ struct data_parallel_options {
   allfold::scale scale = allfold::scale::mean_over_ranks;
   allfold::overlap overlap = allfold::overlap::automatic;
   allfold::unused unused = allfold::unused::error;
-  bool broadcast_buffers = true;  ///< rank 0's buffers to all, before each backward pass
+  /// Rank 0's buffers to all, before each backward pass; under local_sgd whenever parameters are
+  /// averaged.
+  bool broadcast_buffers = true;
   /// Once, in the order in which rank 0's gradients were ready. Not with a compression, which keeps
   /// something for each stretch of gradients.
   bool rebuild_buckets = false;

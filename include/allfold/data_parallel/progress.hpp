@@ -1,6 +1,7 @@
 // A thread that works off numbered jobs in their order, while its owner goes on.
 #pragma once
 
+#include <allfold/communicator/cores.hpp>
 #include <allfold/communicator/patience.hpp>
 #include <atomic>
 #include <exception>
@@ -49,6 +50,7 @@ class progress_thread {
     signal_.notify_one();
   }
   void run() {
+    free_this_thread();  // the owner's core may be busy while others are not
     for (std::uint64_t next = 0;;) {
       const std::uint32_t seen = signal_.load();
       if (stopped_.load()) return;

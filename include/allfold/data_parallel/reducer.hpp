@@ -34,7 +34,7 @@ class reducer {
           const std::vector<char>& joins_next, overlap how, std::source_location where)
       : link_{link}, gradients_{gradients}, joins_next_{joins_next} {
     if (how == overlap::automatic)
-      how = usable_cores() > link.size() ? overlap::by_thread : overlap::none;
+      how = usable_cores() >= 2 * link.size() ? overlap::by_thread : overlap::none;
     if (how == overlap::by_thread && link.size() > 1) channel_ = link.companion(where);
   }
   reducer(const reducer&) = delete;
