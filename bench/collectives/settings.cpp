@@ -3,8 +3,8 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
-#include <allfold/config.hpp>
 #include <allfold/communicator/cores.hpp>
+#include <allfold/config.hpp>
 #include <charconv>
 #include <sstream>
 #include <stdexcept>

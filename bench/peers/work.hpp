@@ -37,7 +37,8 @@ class floats {
 };
 
 /// A rank's part in a collective of `bytes` bytes: of the larger end, what is given or what is got;
-/// at least one float for each rank where it is divided. all_reduce and broadcast are in place, in `out`.
+/// at least one float for each rank where it is divided. all_reduce and broadcast are in place, in
+/// `out`.
 class work {
  public:
   work(int rank, int size) : rank_{rank}, size_{size} {}

@@ -2,6 +2,7 @@
 #include "documentation.hpp"
 
 #include <allfold/allfold.hpp>
+#include <allfold/data_parallel/state.hpp>
 
 #include <array>
 #include <atomic>

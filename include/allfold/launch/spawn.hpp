@@ -1,8 +1,8 @@
 // Starts ranks as threads of this process.
 #pragma once
 
-#include <allfold/communicator/threads.hpp>
 #include <allfold/communicator/cores.hpp>
+#include <allfold/communicator/threads.hpp>
 #include <exception>
 #include <thread>
 #include <vector>

@@ -190,8 +190,8 @@ concept schedule = requires(const Schedule plan, int n) {
 template <class Schedule>
 inline constexpr bool trusted = false;
 
-/// True of a schedule in which every rank does what rank 0 does, with the ranks shifted: what rank 0
-/// takes, all take, and predictions for many ranks need not look at the others.
+/// True of a schedule in which every rank does what rank 0 does, with the ranks shifted: what rank
+/// 0 takes, all take, and predictions for many ranks need not look at the others.
 template <class Schedule>
 inline constexpr bool same_for_all_ranks = false;
 
