@@ -11,6 +11,8 @@
 #include "training.hpp"
 
 #include <allfold/allfold.hpp>
+#include <allfold/data_parallel/power_sgd.hpp>
+#include <allfold/data_parallel/top_k.hpp>
 
 #include <CLI/CLI.hpp>
 
