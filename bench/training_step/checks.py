@@ -47,7 +47,7 @@ def _ranks(all: list[Work], way: str, equal: bool) -> Check:
     what = ("ranks that trained together hold the same bits" if equal else
             "ranks that trained apart do not, so the check above can fail")
     found = "; ".join(f"`{it.case.contender}`: {', '.join(it.hashes)}" for it in bad)
-    return Check(what, found or f"{len(several)} times", not bad)
+    return Check(what, found or f"in all {len(several)} cases", not bad)
 
 
 def checks(all: Figures) -> list[Check]:
