@@ -330,11 +330,11 @@ TEST_CASE("another root than the others' is told on every rank") {
          {broadcast_of<float, tree>(10, 0), "root 0"},
          {broadcast_of<float, tree>(10, 1), "root 1"}});
   check({"broadcast<direct>, long",
-         {broadcast_of<float>(1000, 0), "root 0"},
-         {broadcast_of<float>(1000, 1), "root 1"}});
+         {broadcast_of<float>(2000, 0), "root 0"},
+         {broadcast_of<float>(2000, 1), "root 1"}});
   check({"reduce<direct>",
-         {reduce_of<float>(1000, 0), "root 0"},
-         {reduce_of<float>(1000, 1), "root 1"},
+         {reduce_of<float>(2000, 0), "root 0"},
+         {reduce_of<float>(2000, 1), "root 1"},
          true});
   check({"reduce in one shot",
          {reduce_of<float>(10, 0), "root 0"},
