@@ -59,7 +59,7 @@ def _draw(axes, all: Results, ranks: int, value) -> None:
         axes.spines[side].set_visible(False)
 
 
-def _plain(value: float, _position=None) -> str:
+def plain(value: float, _position=None) -> str:
     return f"{value:,.0f}".replace(",", " ") if value >= 1 else f"{value:g}"
 
 
@@ -94,7 +94,7 @@ def draw(all: Results, folder: pathlib.Path) -> list[str]:
 
         def logarithmic(axes):
             axes.set_yscale("log")
-            axes.yaxis.set_major_formatter(_plain)
+            axes.yaxis.set_major_formatter(plain)
 
         def from_zero(axes):
             axes.set_ylim(bottom=0)

@@ -27,6 +27,7 @@ class Spec:
     launcher: tuple[str, ...] = ()  # with {ranks} for their number
     environment: tuple[tuple[str, str], ...] = ()
     all_reduce_only: bool = False
+    idle: tuple[str, ...] = ()  # contenders that only get ready, so their results are not right
     note: str = ""
 
     def command(self, folder: pathlib.Path, ranks: int) -> list[str]:

@@ -15,14 +15,14 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "".join("| " + " | ".join(row) + " |\n" for row in [head, rule, *rows])
 
 
-def _with_quartiles(spread: Spread | None) -> str:
+def with_quartiles(spread: Spread | None) -> str:
     if spread is None:
         return ""
     low, high = three_digits(spread.low), three_digits(spread.high)
     return f"{three_digits(spread.median)} ({low}–{high})"
 
 
-def _machine(all: Results) -> str:
+def machine(all: Results) -> str:
     rows = [[name, value or "not there"] for name, value in all.machine.items()]
     way = all.way_ns()
     if way:
@@ -53,7 +53,7 @@ def _targets(all: Results) -> str:
 def _times(all: Results, collective: str, ranks: int, names: list[str]) -> str:
     rows = []
     for size in all.sizes(collective, ranks):
-        cells = [_with_quartiles(all.time(Key(collective, ranks, size, name))) for name in names]
+        cells = [with_quartiles(all.time(Key(collective, ranks, size, name))) for name in names]
         rows.append([size_name(size), *cells])
     return table(["size", *(f"`{name}`" for name in names)], rows)
 
@@ -124,7 +124,7 @@ def _others(all: Results) -> str:
                 ratios.append(ratio.median)
                 times = three_digits(ratio.median)
                 rows.append([collective, str(ranks), size_name(size) if size else "",
-                             _with_quartiles(all.time(key)), _with_quartiles(all.time(mpi)),
+                             with_quartiles(all.time(key)), with_quartiles(all.time(mpi)),
                              f"`{mpi.contender}`", times if ratio.median > 1 else f"**{times}**"])
     if not rows:
         return ""
@@ -157,7 +157,7 @@ def _who(all: Results) -> str:
 def markdown(all: Results, pictures: list[str]) -> str:
     text = "# allfold and its peers on one host\n\n"
     text += "Written by `bench/compare`: no figure here is typed by hand.\n\n"
-    text += _machine(all) + "\n"
+    text += machine(all) + "\n"
     text += ("All took turns in one run: " + ", ".join(
         f"{value} {name}" for name, value in all.settings.items()) + ". Elements are float32, "
         "summed in place by all_reduce. Times are medians over rounds; in each of them every "

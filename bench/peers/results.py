@@ -59,6 +59,7 @@ class Results:
         self.left_out: list[list[str]] = []  # name, why
         self.compile_seconds: list[float] = []
         self.turns: dict[Key, list[Turn]] = {}
+        self.known: dict = {}  # what else a report needs; whatever JSON holds
 
     # ---- what was measured ----
 
@@ -68,11 +69,14 @@ class Results:
     def time(self, key: Key) -> Spread | None:
         return Spread.of(turn.us for turn in self.turns.get(key, []))
 
-    def ratio(self, above: Key, below: Key) -> Spread | None:
+    def ratios(self, above: Key, below: Key) -> list[float]:
         """Of two contenders' times, taken round by round: both saw the same machine then."""
         other = {turn.round: turn.us for turn in self.turns.get(below, [])}
         mine = self.turns.get(above, [])
-        return Spread.of(turn.us / other[turn.round] for turn in mine if turn.round in other)
+        return [turn.us / other[turn.round] for turn in mine if turn.round in other]
+
+    def ratio(self, above: Key, below: Key) -> Spread | None:
+        return Spread.of(self.ratios(above, below))
 
     def difference(self, above: Key, below: Key) -> Spread | None:
         """The same for the difference in µs."""
@@ -121,6 +125,8 @@ class Results:
         head = {"machine": self.machine, "settings": self.settings, "left_out": self.left_out,
                 "compile_seconds": self.compile_seconds,
                 "turn": ["round", "us", "ping_pong_before_ns", "ping_pong_after_ns"]}
+        if self.known:
+            head["known"] = self.known
         text = json.dumps(head, indent=1)[:-2] + ',\n "measured": [\n  '
         text += ",\n  ".join(json.dumps(row, separators=(",", ":")) for row in rows) + "\n ]\n}\n"
         path.write_text(text)
@@ -131,6 +137,7 @@ class Results:
         it = Results()
         it.machine, it.settings = data["machine"], data["settings"]
         it.left_out, it.compile_seconds = data["left_out"], data["compile_seconds"]
+        it.known = data.get("known", {})
         for row in data["measured"]:
             key = Key(row["collective"], row["ranks"], row["size"], row["contender"])
             it.turns[key] = [Turn(*turn) for turn in row["turns"]]

@@ -51,7 +51,7 @@ template <class Algorithm>
 std::string row(const std::string& name) {
   std::string text = "| `" + name + "` |";
   const auto cell = [&text](bool has) { text += has ? " ● |" : " |"; };
-  cell(schedule<Algorithm>);
+  cell(all_reduce_algorithm<Algorithm>);
   cell(requires { typename Algorithm::reduce; });
   cell(requires { typename Algorithm::broadcast; });
   cell(requires { typename Algorithm::reduce_scatter; });

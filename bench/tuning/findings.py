@@ -1,0 +1,71 @@
+"""All that follows from what was measured."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import extrapolate
+import rules
+import verdicts
+from facts import AUTOMATIC, NOTHING, Facts
+from model import CONSTANTS, Fit, Point, fitted
+from results import Key, Results
+from rules import Rule
+from verdicts import Case
+
+CACHED = 1 << 20  # bytes; so many still fit the caches
+RANGES = {"up to 1 MiB": lambda size: size <= CACHED, "above": lambda size: size > CACHED}
+
+
+def points(all: Results, facts: Facts, ranks: int) -> list[Point]:
+    """What an all_reduce itself takes: without writing the elements and meeting."""
+    found = []
+    for size in all.sizes("all_reduce", ranks):
+        nothing = Key("all_reduce", ranks, size, NOTHING)
+        for name in facts.algorithms("all_reduce"):
+            took = all.difference(dataclasses.replace(nothing, contender=name), nothing)
+            if took and took.median > 0:
+                found.append(Point(name, ranks, size, took.median * 1e-6))
+    return found
+
+
+def fits(all: Results, facts: Facts, predict: Callable) -> dict[tuple[int, str], Fit]:
+    """By ranks and range of sizes; only where there are more points than constants."""
+    found = {}
+    for ranks in all.ranks():
+        every = points(all, facts, ranks)
+        for name, wanted in RANGES.items():
+            some = [point for point in every if wanted(point.size)]
+            if len(some) > len(CONSTANTS):
+                found[ranks, name] = fitted(some, predict)
+    return found
+
+
+@dataclasses.dataclass
+class Findings:
+    all: Results
+    facts: Facts
+    any_order: bool
+    cases: dict[str, list[Case]]  # by collective
+    table: dict[str, list[Rule]]  # likewise
+    fits: dict[tuple[int, str], Fit]
+    predictions: dict[tuple[str, str, int, int], extrapolate.Prediction]
+
+    @staticmethod
+    def of(all: Results, predict: Callable, any_order: bool) -> Findings:
+        facts = Facts(all.known)
+        cases = {name: verdicts.cases(all, facts, name) for name in facts.collectives()}
+        return Findings(all, facts, any_order, {name: each for name, each in cases.items() if each},
+                        rules.table_of(all, facts, any_order), fits(all, facts, predict),
+                        extrapolate.predictions(predict))
+
+    def every_case(self) -> list[Case]:
+        return [it for each in self.cases.values() for it in each]
+
+    def has_choice(self, collective: str) -> bool:
+        return len(self.facts.algorithms(collective)) > 1
+
+    def names(self, collective: str) -> list[str]:
+        """Of what is drawn and printed, `automatic` first."""
+        return [AUTOMATIC, *self.facts.algorithms(collective)]
