@@ -375,26 +375,26 @@ TEST_CASE("calls in which no rank waits for another are compared later on") {
 TEST_CASE("another algorithm than the others' is told on every rank") {
   using allfold::halving_doubling;
   check({"all_reduce, ring and tree",
-         {all_reduce_of<float, ring>(1000), "ring"},
-         {all_reduce_of<float, tree>(1000), "tree"}});
+         {all_reduce_of<float, ring>(2000), "ring"},
+         {all_reduce_of<float, tree>(2000), "tree"}});
   check({"all_reduce, direct and halving_doubling",
-         {all_reduce_of<float, direct>(1000), "direct"},
-         {all_reduce_of<float, halving_doubling>(1000), "halving_doubling"}});
+         {all_reduce_of<float, direct>(2000), "direct"},
+         {all_reduce_of<float, halving_doubling>(2000), "halving_doubling"}});
   check({"all_reduce, primary and ring",
-         {all_reduce_of<float, allfold::primary<>>(1000), "primary"},
-         {all_reduce_of<float, ring>(1000), "ring"}});
+         {all_reduce_of<float, allfold::primary<>>(2000), "primary"},
+         {all_reduce_of<float, ring>(2000), "ring"}});
   check({"reduce, tree and ring",
-         {reduce_of<float, tree>(1000, 0), "tree"},
-         {reduce_of<float, ring>(1000, 0), "ring"}});
+         {reduce_of<float, tree>(2000, 0), "tree"},
+         {reduce_of<float, ring>(2000, 0), "ring"}});
   check({"broadcast, tree and direct",
-         {broadcast_of<float, tree>(1000, 0), "tree"},
-         {broadcast_of<float, direct>(1000, 0), "direct"}});
+         {broadcast_of<float, tree>(2000, 0), "tree"},
+         {broadcast_of<float, direct>(2000, 0), "direct"}});
   check({"reduce_scatter, direct and ring",
-         {reduce_scatter_of<float, direct>(1000), "direct"},
-         {reduce_scatter_of<float, ring>(1000), "ring"}});
+         {reduce_scatter_of<float, direct>(2000), "direct"},
+         {reduce_scatter_of<float, ring>(2000), "ring"}});
   check({"all_gather, direct and ring",
-         {all_gather_of<float, direct>(1000), "direct"},
-         {all_gather_of<float, ring>(1000), "ring"}});
+         {all_gather_of<float, direct>(2000), "direct"},
+         {all_gather_of<float, ring>(2000), "ring"}});
   check({"barrier, direct and dissemination",
          {barrier_of<direct>(), "direct"},
          {barrier_of<allfold::dissemination>(), "dissemination"}});
