@@ -9,7 +9,7 @@ import pathlib
 import extrapolate
 import pictures
 from facts import AUTOMATIC
-from findings import Findings
+from findings import WITHIN, Findings
 from sizes import size_name
 
 COLORS = {**pictures.OWN, "primary": "#d55e00", AUTOMATIC: "#303030"}
@@ -67,7 +67,7 @@ def _to_best(axes, it: Findings, collective: str, ranks: int) -> None:
                           linewidth=0)
     axes.set_yscale("log")
     axes.set_yticks([1, 2, 5, 10], ["1", "2", "5", "10"])
-    axes.set_ylim(0.85, 15)
+    axes.set_ylim(0.7, 15)
     _sizes_along(axes, [case.key.size for case in cases])
     axes.set_title(f"{collective}, {ranks} ranks", loc="left", fontsize=10)
     _tidy(axes)
@@ -104,7 +104,7 @@ def _predicted(axes, it: Findings, ranks: int) -> None:
             chosen = [(point.seconds * 1e6, seconds * 1e6)
                       for point, seconds in zip(fit.points, fit.predicted)
                       if point.algorithm == name]
-            filled = "full" if sizes.startswith("up to") else "none"
+            filled = "full" if sizes == WITHIN else "none"
             axes.plot(*zip(*chosen), linestyle="", marker="o", markersize=6, fillstyle=filled,
                       color=COLORS[name], label=name if filled == "full" else None)
             ends += [value for pair in chosen for value in pair]
@@ -130,8 +130,8 @@ def _model(it: Findings, folder: pathlib.Path) -> str | None:
         _predicted(axes, it, each)
     grid[0, 0].set_ylabel("predicted, µs")
     return _finish(figure, grid, "all_reduce: what the cost model says, beside what was measured",
-                   "a point is an algorithm at one size; filled: up to 1 MiB, empty: above, with "
-                   "constants of their own; lines: as long, twice, half", folder /
+                   "a point is an algorithm at one size; filled: up to 1 MiB, empty: above, "
+                   "where bytes have costs of their own; lines: as long, twice, half", folder /
                    "tuning_model.png")
 
 
