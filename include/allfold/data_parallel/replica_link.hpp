@@ -113,6 +113,7 @@ class linked_by final : public replica_link<Elements> {
               std::source_location where) override {
     if (how.weight != 1.0) multiply(world_, gradient, how.weight);
     if constexpr (std::is_same_v<Compression, uncompressed>) {
+      if (size() == 1) return;  // the sum and the mean of one are itself
       if (how.averages)
         Strategy::reduce(world_, gradient, allfold::average{}, where);
       else
