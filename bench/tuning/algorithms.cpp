@@ -62,11 +62,12 @@ bench::operands operands_of(peers::work& it, allfold::collective what) {
           reinterpret_cast<std::byte*>(it.out()), gets_share ? it.share() : it.count(), 0};
 }
 
-/// Writes what this rank gives anew; the compiler cannot know that the values stay the same.
-void write_afresh(peers::work& it, std::size_t count) {
+/// Writes what this rank gives anew; the compiler cannot know that the values stay the same. Never
+/// inlined: how fast such a loop runs depends on where it lies, and it must be one for all.
+[[gnu::noinline]] void write_afresh(float* at, std::size_t count) {
   const volatile float unknown = 1;
   const float factor = unknown;
-  for (float* at = it.in(); at != it.in() + count; ++at) *at *= factor;
+  for (float* const end = at + count; at != end; ++at) *at *= factor;
 }
 
 template <allfold::collective What, class Algorithm>
@@ -75,7 +76,7 @@ void freshly(thread_rank& rank, peers::work& it, int iterations) {
   const bool gives = rank.rank() == 0 || (What != allfold::collective::broadcast &&
                                           What != allfold::collective::scatter);
   for (int i = 0; i < iterations; ++i) {
-    if (gives && What != allfold::collective::barrier) write_afresh(it, with.input_count);
+    if (gives && What != allfold::collective::barrier) write_afresh(it.in(), with.input_count);
     rank.meet();
     if constexpr (!std::is_void_v<Algorithm>)
       bench::repeat<What, Algorithm, float, allfold::sum>(rank.world, with, 1);

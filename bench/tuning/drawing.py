@@ -9,7 +9,7 @@ import pathlib
 import extrapolate
 import pictures
 from facts import AUTOMATIC
-from findings import Findings
+from findings import WITHIN, Findings
 from sizes import size_name
 
 COLORS = {**pictures.OWN, "primary": "#d55e00", AUTOMATIC: "#303030"}
@@ -67,7 +67,7 @@ def _to_best(axes, it: Findings, collective: str, ranks: int) -> None:
                           linewidth=0)
     axes.set_yscale("log")
     axes.set_yticks([1, 2, 5, 10], ["1", "2", "5", "10"])
-    axes.set_ylim(0.85, 15)
+    axes.set_ylim(0.7, 15)
     _sizes_along(axes, [case.key.size for case in cases])
     axes.set_title(f"{collective}, {ranks} ranks", loc="left", fontsize=10)
     _tidy(axes)
@@ -86,7 +86,7 @@ def _algorithms(it: Findings, folder: pathlib.Path) -> str | None:
     for row, collective in zip(grid, collectives):
         for axes, each in zip(row, ranks):
             _to_best(axes, it, collective, each)
-        row[0].set_ylabel("× the best's time")
+        row[0].set_ylabel("× the fastest's time")
     return _finish(figure, grid, "Every algorithm's time, as a multiple of the fastest's there",
                    "medians of the ratios of all rounds; shaded: their quartiles; with writing the "
                    "elements and meeting", folder / "tuning_algorithms.png")
@@ -104,7 +104,7 @@ def _predicted(axes, it: Findings, ranks: int) -> None:
             chosen = [(point.seconds * 1e6, seconds * 1e6)
                       for point, seconds in zip(fit.points, fit.predicted)
                       if point.algorithm == name]
-            filled = "full" if sizes.startswith("up to") else "none"
+            filled = "full" if sizes == WITHIN else "none"
             axes.plot(*zip(*chosen), linestyle="", marker="o", markersize=6, fillstyle=filled,
                       color=COLORS[name], label=name if filled == "full" else None)
             ends += [value for pair in chosen for value in pair]
@@ -115,7 +115,8 @@ def _predicted(axes, it: Findings, ranks: int) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(pictures.plain)
     axes.set_aspect("equal")
-    axes.set_title(f"{ranks} ranks", loc="left", fontsize=10)
+    cores = f" on {it.facts.cores} cores" if it.facts.crowded(ranks) else ""
+    axes.set_title(f"{ranks} ranks{cores}", loc="left", fontsize=10)
     _tidy(axes)
 
 
@@ -130,8 +131,8 @@ def _model(it: Findings, folder: pathlib.Path) -> str | None:
         _predicted(axes, it, each)
     grid[0, 0].set_ylabel("predicted, µs")
     return _finish(figure, grid, "all_reduce: what the cost model says, beside what was measured",
-                   "a point is an algorithm at one size; filled: up to 1 MiB, empty: above, with "
-                   "constants of their own; lines: as long, twice, half", folder /
+                   "a point is an algorithm at one size; filled: up to 1 MiB, empty: above, "
+                   "where bytes have costs of their own; lines: as long, twice, half", folder /
                    "tuning_model.png")
 
 
@@ -145,11 +146,10 @@ def _far_away(axes, it: Findings, link: extrapolate.Link, size: int) -> None:
                           for each in ranks],
                   marker="o", markersize=3, linewidth=1.6, color=COLORS[name], label=name)
     axes.set_xscale("log", base=2)
-    shown = [each for each in extrapolate.ranks_of(extrapolate.LINKS[-1])[1::2]]
+    shown = ranks if len(ranks) < 10 else ranks[1::2]
     axes.set_xticks(shown, [f"{each:,}".replace(",", " ") for each in shown], rotation=45,
                     ha="right", fontsize=8)
     axes.minorticks_off()
-    axes.set_xlim(1.6, 1.25 * extrapolate.MOST_RANKS)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(pictures.plain)
     axes.set_title(f"{link.name}, {size_name(size)}", loc="left", fontsize=10)

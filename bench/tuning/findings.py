@@ -15,7 +15,8 @@ from rules import Rule
 from verdicts import Case
 
 CACHED = 1 << 20  # bytes; so many still fit the caches
-RANGES = {"up to 1 MiB": lambda size: size <= CACHED, "above": lambda size: size > CACHED}
+WITHIN, ABOVE = "up to 1 MiB", "above"
+BYTES = [CONSTANTS.index(name) for name in ("byte", "folded_byte")]
 
 
 def points(all: Results, facts: Facts, ranks: int) -> list[Point]:
@@ -31,14 +32,18 @@ def points(all: Results, facts: Facts, ranks: int) -> list[Point]:
 
 
 def fits(all: Results, facts: Facts, predict: Callable) -> dict[tuple[int, str], Fit]:
-    """By ranks and range of sizes; only where there are more points than constants."""
+    """By ranks, and within the caches and above: there only bytes cost something else, and too few
+    points would have to say the rest."""
     found = {}
     for ranks in all.ranks():
         every = points(all, facts, ranks)
-        for name, wanted in RANGES.items():
-            some = [point for point in every if wanted(point.size)]
-            if len(some) > len(CONSTANTS):
-                found[ranks, name] = fitted(some, predict)
+        within = [point for point in every if point.size <= CACHED]
+        above = [point for point in every if point.size > CACHED]
+        if len(within) > len(CONSTANTS):
+            found[ranks, WITHIN] = fitted(within, predict)
+            if len(above) > len(BYTES):
+                costs = found[ranks, WITHIN].costs
+                found[ranks, ABOVE] = fitted(above, predict, costs, BYTES)
     return found
 
 

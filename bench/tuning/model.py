@@ -105,26 +105,32 @@ def _badness(points: list[Point], predicted: list[float]) -> float:
                for point, seconds in zip(points, predicted))
 
 
-def _aimed_at(points: list[Point], costs: Costs, predict: Callable) -> Costs:
+def _aimed_at(points: list[Point], costs: Costs, free: list[int], predict: Callable) -> Costs:
     """The best constants, were predictions linear in them and the logarithm as well."""
-    nudges = [scale * 1e-6 for scale in TYPICAL]
+    nudges = [TYPICAL[i] * 1e-6 for i in free]
     nudged = [tuple(cost + nudge * (i == k) for k, cost in enumerate(costs))
-              for i, nudge in enumerate(nudges)]
+              for i, nudge in zip(free, nudges)]
     here, *there = predict(points, [costs, *nudged])
-    columns = [[(after - before) / nudge * scale / before for before, after in zip(here, moved)]
-               for moved, nudge, scale in zip(there, nudges, TYPICAL)]
-    wanted = [1 - math.log(seconds / point.seconds) for point, seconds in zip(points, here)]
-    return tuple(x * scale for x, scale in zip(least_squares(columns, wanted), TYPICAL))
+    columns = [[(after - before) / nudge * TYPICAL[i] / before
+                for before, after in zip(here, moved)]
+               for i, moved, nudge in zip(free, there, nudges)]
+    explained = [sum(column[k] * costs[i] / TYPICAL[i] for i, column in zip(free, columns))
+                 for k in range(len(points))]  # by those that are free; the others stay
+    wanted = [part - math.log(seconds / point.seconds)
+              for part, point, seconds in zip(explained, points, here)]
+    found = dict(zip(free, least_squares(columns, wanted)))
+    return tuple(found[i] * TYPICAL[i] if i in found else cost for i, cost in enumerate(costs))
 
 
-def fit(points: list[Point], predict: Callable) -> Costs:
+def fit(points: list[Point], predict: Callable, known: Costs | None = None,
+        free: list[int] | None = None) -> Costs:
     """The constants, none below zero, for which the predictions are nearest to what the points
-    took, by the squares of the logarithms of their ratios. Predictions are piecewise linear in the
-    constants, so each step solves a linear problem, and goes as far towards its solution as the
-    predictions get better."""
-    costs, error = TYPICAL, math.inf
+    took, by the squares of the logarithms of their ratios; of `known` ones only those at `free`
+    are changed. Predictions are piecewise linear in the constants, so each step solves a linear
+    problem, and goes as far towards its solution as the predictions get better."""
+    costs, error = known or TYPICAL, math.inf
     for _ in range(STEPS):
-        aim = _aimed_at(points, costs, predict)
+        aim = _aimed_at(points, costs, free or list(range(len(CONSTANTS))), predict)
         ways = [tuple(cost + (goal - cost) / 2**k for cost, goal in zip(costs, aim))
                 for k in range(8)]
         errors = [_badness(points, predicted) for predicted in predict(points, ways)]
@@ -159,6 +165,7 @@ class Fit:
         return statistics.median(ratios) if ratios else math.nan
 
 
-def fitted(points: list[Point], predict: Callable) -> Fit:
-    costs = fit(points, predict)
+def fitted(points: list[Point], predict: Callable, known: Costs | None = None,
+           free: list[int] | None = None) -> Fit:
+    costs = fit(points, predict, known, free)
     return Fit(costs, points, predict(points, [costs])[0])

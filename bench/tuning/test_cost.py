@@ -51,6 +51,16 @@ class Fits(unittest.TestCase):
                 self.assertAlmostEqual(cost / known, 1, places=4, msg=f"{name}, {ranks} ranks")
             self.assertLess(max(found.factors()), 1.0001)
 
+    def test_some_may_be_known(self):
+        points = made_up(self.predict)
+        wrong = tuple(3 * known for known in KNOWN)
+        found = fitted(points, self.predict, (*KNOWN[:3], *wrong[3:]), [3, 4])
+        self.assertEqual(found.costs[:3], KNOWN[:3])
+        self.assertAlmostEqual(found.costs[3] / KNOWN[3], 1, places=4)
+        stuck = fitted(points, self.predict, (*KNOWN[:3], *wrong[3:]), [0])
+        self.assertEqual(stuck.costs[1:], (*KNOWN[1:3], *wrong[3:]))
+        self.assertGreater(max(stuck.factors()), 2)
+
     def test_noise_does_little(self):
         found = fitted(made_up(self.predict, noise=0.05), self.predict)
         for name, cost, known in zip(CONSTANTS, found.costs, KNOWN):
