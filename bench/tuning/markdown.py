@@ -152,8 +152,8 @@ def _reasons(it: Findings) -> str:
     if caches:
         text += ("\nBeside `ring`, `direct` is faster than the model says, by a factor of "
                  f"{caches}. A likely reason are the caches, of which it knows nothing: a line "
-                 "that its reader then also writes, as in `direct`, moves once; one that both go on "
-                 "reading, as in `ring` and `tree`, has to be invalidated before it is written "
+                 "that its reader then also writes, as in `direct`, moves once; one that both go "
+                 "on reading, as in `ring` and `tree`, has to be invalidated before it is written "
                  "again.\n")
     turns = fitting(lambda ranks, fit: fit.bias("primary") / fit.bias(DIRECT)
                     if it.facts.crowded(ranks) else 1)
