@@ -86,7 +86,7 @@ def _algorithms(it: Findings, folder: pathlib.Path) -> str | None:
     for row, collective in zip(grid, collectives):
         for axes, each in zip(row, ranks):
             _to_best(axes, it, collective, each)
-        row[0].set_ylabel("× the best's time")
+        row[0].set_ylabel("× the fastest's time")
     return _finish(figure, grid, "Every algorithm's time, as a multiple of the fastest's there",
                    "medians of the ratios of all rounds; shaded: their quartiles; with writing the "
                    "elements and meeting", folder / "tuning_algorithms.png")
@@ -115,7 +115,8 @@ def _predicted(axes, it: Findings, ranks: int) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(pictures.plain)
     axes.set_aspect("equal")
-    axes.set_title(f"{ranks} ranks", loc="left", fontsize=10)
+    cores = f" on {it.facts.cores} cores" if it.facts.crowded(ranks) else ""
+    axes.set_title(f"{ranks} ranks{cores}", loc="left", fontsize=10)
     _tidy(axes)
 
 
@@ -145,11 +146,10 @@ def _far_away(axes, it: Findings, link: extrapolate.Link, size: int) -> None:
                           for each in ranks],
                   marker="o", markersize=3, linewidth=1.6, color=COLORS[name], label=name)
     axes.set_xscale("log", base=2)
-    shown = [each for each in extrapolate.ranks_of(extrapolate.LINKS[-1])[1::2]]
+    shown = ranks if len(ranks) < 10 else ranks[1::2]
     axes.set_xticks(shown, [f"{each:,}".replace(",", " ") for each in shown], rotation=45,
                     ha="right", fontsize=8)
     axes.minorticks_off()
-    axes.set_xlim(1.6, 1.25 * extrapolate.MOST_RANKS)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(pictures.plain)
     axes.set_title(f"{link.name}, {size_name(size)}", loc="left", fontsize=10)

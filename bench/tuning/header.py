@@ -22,6 +22,8 @@ def _when(rule: Rule) -> str:
 def _using(collective: str, rules: list[Rule], facts: Facts) -> str:
     lines = [f"      allfold::rule<allfold::{facts.spelling(rule.algorithm)}{_when(rule)}>"
              for rule in rules]
+    lines = [line if len(line) < 100 else line.replace(", allfold::when", ",\n" + " " * 20 +
+                                                       "allfold::when") for line in lines]
     return f"  using {collective} = allfold::rules<\n" + ",\n".join(lines) + ">;\n"
 
 

@@ -12,7 +12,7 @@ import made_up
 from made_up import SIZES, all_alike, measured
 from rules import Rule, decide, table_of
 
-INCLUDE = sys.argv.pop() if len(sys.argv) > 2 else "include"
+INCLUDE = pathlib.Path(sys.argv.pop() if len(sys.argv) > 2 else "include").resolve()
 COMPILER = sys.argv.pop() if len(sys.argv) > 1 else "g++"
 
 PROGRAM = """

@@ -149,6 +149,7 @@ def main() -> int:
     results = Results.load(given.source) if given.source else run(given, say)
     given.results.mkdir(parents=True, exist_ok=True)
     results.save(given.results / "tuning.json")
+    results = Results.load(given.results / "tuning.json")  # what follows, follows from the file
     predict = Predictor(given.programs / "tuning/bench_cost", results.known["cores"])
     found = Findings.of(results, predict, given.any_order)
     names = drawing.draw(found, given.results)

@@ -16,7 +16,7 @@ LIMIT = 1.05  # as many times the best's time is as good as the best
 class Case:
     """One collective, number of ranks and size."""
 
-    key: Key  # of the fastest algorithm, by its median
+    key: Key  # of the fastest algorithm
     ratio: Spread  # of automatic's time to that one's, round by round
     chosen: str  # the algorithm that automatic stands for there
 
@@ -36,12 +36,14 @@ class Case:
 
 
 def case(all: Results, facts: Facts, collective: str, ranks: int, size: int) -> Case | None:
-    keys = [Key(collective, ranks, size, name) for name in facts.algorithms(collective)]
-    keys = [key for key in keys if key in all.turns]
-    if not keys:
-        return None
-    best = min(keys, key=lambda key: all.time(key).median)
-    ratio = all.ratio(Key(collective, ranks, size, AUTOMATIC), best)
+    """The fastest is by the ratios to direct's times: all rounds count, whatever the machine did
+    meanwhile."""
+    direct = Key(collective, ranks, size, DIRECT)
+    keys = [dataclasses.replace(direct, contender=name) for name in facts.algorithms(collective)]
+    ratios = {key: all.ratio(key, direct) for key in keys}
+    best = min((key for key in keys if ratios[key]), key=lambda key: ratios[key].median,
+               default=direct)
+    ratio = all.ratio(dataclasses.replace(direct, contender=AUTOMATIC), best)
     return Case(best, ratio, facts.chosen[collective, ranks, size]) if ratio else None
 
 
