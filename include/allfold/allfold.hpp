@@ -12,11 +12,8 @@
 #include <allfold/collective/scatter.hpp>
 #include <allfold/communicator/threads.hpp>
 #include <allfold/config.hpp>
-#include <allfold/data_parallel/batch_moments.hpp>
 #include <allfold/data_parallel/compression.hpp>
 #include <allfold/data_parallel/data_parallel.hpp>
-#include <allfold/data_parallel/gradient_norm.hpp>
-#include <allfold/data_parallel/gradient_scaler.hpp>
 #include <allfold/data_parallel/sampler.hpp>
 #include <allfold/error.hpp>
 #include <allfold/half.hpp>

@@ -28,8 +28,9 @@ struct array_block {
   static constexpr std::size_t count = sizeof(wide) >= 128 ? 1 : 128 / sizeof(wide);
 
   template <std::size_t Count = count>
-  static void fold(const T* const* sources, int source_count, T* const* targets, int target_count,
-                   std::size_t first, const Operation& operation, int finish_ranks) {
+  [[gnu::always_inline]] static void fold(const T* const* sources, int source_count,
+                                          T* const* targets, int target_count, std::size_t first,
+                                          const Operation& operation, int finish_ranks) {
     wide folded[Count];
     for (std::size_t i = 0; i < Count; ++i) folded[i] = static_cast<wide>(sources[0][first + i]);
     for (int k = 1; k < source_count; ++k) {
@@ -58,14 +59,16 @@ struct vector_block {
   static constexpr std::size_t registers = register_bytes >= 32 ? 4 : 8;
   static constexpr std::size_t count = registers * step;
 
-  static void fold(const T* const* sources, int source_count, T* const* targets, int target_count,
-                   std::size_t first, const Operation&, int finish_ranks) {
+  [[gnu::always_inline]] static void fold(const T* const* sources, int source_count,
+                                          T* const* targets, int target_count, std::size_t first,
+                                          const Operation&, int finish_ranks) {
     fold(sources, source_count, targets, target_count, first, finish_ranks,
          std::make_index_sequence<registers>{});
   }
   /// The same for one register of elements.
-  static void fold_step(const T* const* sources, int source_count, T* const* targets,
-                        int target_count, std::size_t first, int finish_ranks) {
+  [[gnu::always_inline]] static void fold_step(const T* const* sources, int source_count,
+                                               T* const* targets, int target_count,
+                                               std::size_t first, int finish_ranks) {
     fold(sources, source_count, targets, target_count, first, finish_ranks,
          std::make_index_sequence<1>{});
   }
@@ -73,8 +76,9 @@ struct vector_block {
  private:
   // Unrolled by pack expansion: a loop over the registers would put them into memory.
   template <std::size_t... Index>
-  static void fold(const T* const* sources, int source_count, T* const* targets, int target_count,
-                   std::size_t first, int finish_ranks, std::index_sequence<Index...>) {
+  [[gnu::always_inline]] static void fold(const T* const* sources, int source_count,
+                                          T* const* targets, int target_count, std::size_t first,
+                                          int finish_ranks, std::index_sequence<Index...>) {
     elements folded[] = {elements::load(sources[0] + first + Index * step)...};
     for (int k = 1; k < source_count; ++k) {
       const T* const source = sources[k] + first;
@@ -99,6 +103,9 @@ inline constexpr bool folds_in_vectors = fits_lanes<T> && (std::is_same_v<Operat
 template <class T, class Operation>
 using block = std::conditional_t<folds_in_vectors<T, Operation>, vector_block<T, Operation>,
                                  array_block<T, Operation>>;
+
+// Blocks are always inlined into the loop over them: a compiler that has much else to inline in a
+// unit would leave a call there for each 128 bytes.
 
 /// A block at a time, then a register, then the rest one by one. `Sources` and `Targets` > 0 fix
 /// the numbers, so that no loop over them remains.
