@@ -90,8 +90,8 @@ def _control(all: Results) -> str:
     if not rows:
         return ""
     return ("## How far chance goes\n\nWith 2 ranks `automatic` is the code of `direct` under "
-            "another name, so their ratio would be 1 on a machine without noise. A ratio that is no "
-            "farther from 1 than this one or its quartiles shows nothing.\n\n"
+            "another name, so their ratio would be 1 on a machine without noise. A ratio that is "
+            "no farther from 1 than this one or its quartiles shows nothing.\n\n"
             + table(["ranks", "size", "`automatic` / `direct`", "quartiles"], rows) + "\n")
 
 
