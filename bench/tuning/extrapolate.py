@@ -37,7 +37,7 @@ LINKS = (
         "sheet)",
         "latency: 2.7 µs, which NCCL takes for a hop of its ring by the low-latency protocol over "
         "a network (`src/graph/tuning.cc`, hardware latencies)",
-        "330 · 10⁶ messages/s (the ConnectX-7's data sheet)", _H100)),
+        "330 · 10⁶ messages/s (assumed)", _H100)),
 )
 
 

@@ -84,7 +84,7 @@ class communicator {
   static constexpr std::size_t small_bytes = slot_bytes;
   /// The largest that is: what a rank gives. A slot saves a wait and costs a copy, and the way of
   /// one more cache line for each 64 bytes. With more ranks than cores a wait is a turn of the
-  /// scheduler, and any slot is worth it. Measured by bench/tune.
+  /// scheduler, and any slot is worth it.
   std::size_t small_bytes_of(collective what) const {
     if (crowded()) return slot_bytes;
     if (what == collective::all_reduce || what == collective::reduce) return 1024;

@@ -14,7 +14,7 @@ enum class scale : std::uint8_t {
 
 /// Whether gradients are reduced while the backward pass goes on.
 enum class overlap : std::uint8_t {
-  automatic,  ///< by a thread if there is a core for each rank's, as bench_overlap measured it
+  automatic,  ///< by a thread if the process may use two cores for each rank; else none
   by_thread,  ///< by a thread of each rank, over a communicator of its own
   none        ///< after the backward pass, by the rank's own thread
 };
