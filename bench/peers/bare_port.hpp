@@ -1,11 +1,11 @@
 // What the library's checks cost: its own schedules and execution over a port that checks nothing.
 //
-// The same protocol as threads::membership, without what makes it safe: no description of the call
+// The same protocol as host::membership, without what makes it safe: no description of the call
 // with its place in the source, no fingerprint and none compared, no look at whether another rank
 // has failed or left, no limit to a wait.
 #pragma once
 
-#include <allfold/communicator/membership.hpp>
+#include <allfold/communicator/team.hpp>
 #include <allfold/execution/host.hpp>
 #include <allfold/schedule/direct.hpp>
 #include <vector>

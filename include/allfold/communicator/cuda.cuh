@@ -83,7 +83,7 @@ class communicator {
   void leave_with(const std::exception_ptr& thrown) {
     control_.shared()->fail(
         threads::failure_kind::lost, rank(),
-        "rank " + std::to_string(rank()) + " threw" + threads::communicator::text_of(thrown));
+        "rank " + std::to_string(rank()) + " threw" + host::text_of(thrown));
     stop_kernels();
   }
 

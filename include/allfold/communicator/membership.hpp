@@ -1,36 +1,29 @@
-// One rank's side of the protocol between ranks that are threads: enter, wait, publish, leave.
+// One rank's side of the protocol between ranks on the host: enter, wait, publish, leave.
 #pragma once
 
+#include <allfold/communicator/call.hpp>
 #include <allfold/communicator/patience.hpp>
-#include <allfold/communicator/team.hpp>
+#include <allfold/communicator/post.hpp>
 #include <cstring>
+#include <memory>
+#include <vector>
 
-namespace allfold::threads {
+namespace allfold::host {
 
-/// The memory that a rank brings to a collective. Null where it has none.
-struct operands {
-  const void* input = nullptr;
-  void* output = nullptr;
-  std::size_t slot_bytes = 0;     ///< of the input, to be copied into the slot
-  std::size_t scratch_bytes = 0;  ///< to be provided by the library
-};
-
-/// Bytes and calls, counted by one rank since it joined.
-struct traffic {
-  std::uint64_t bytes_read = 0;     ///< by its folds and copies, from any rank's memory
-  std::uint64_t bytes_written = 0;  ///< by its folds and copies, to any rank's memory
-  std::uint64_t calls = 0;          ///< collectives completed
-};
-
-/// A rank's membership in a team. Used by that rank's thread alone. Satisfies `host_port`.
+/// A rank's membership in a team: threads::team or processes::team. Used by that rank's thread
+/// alone. Satisfies `host_port`.
 ///
 /// Ordering: what a rank wrote before `enter` or `publish` is visible to another once that one's
 /// wait for it returns. When a collective fails, no rank leaves it while another one may use its
 /// memory; see `abandon`.
+template <class Team>
 class membership {
  public:
-  membership(std::shared_ptr<team> shared, int rank)
-      : team_{std::move(shared)}, rank_{rank}, peers_(static_cast<std::size_t>(team_->size())) {}
+  membership(std::shared_ptr<Team> shared, int rank)
+      : team_{std::move(shared)},
+        rank_{rank},
+        peers_(static_cast<std::size_t>(team_->size())),
+        scratch_{*team_, rank} {}
   membership(const membership&) = delete;
   membership& operator=(const membership&) = delete;
   ~membership() { team_->of(rank_).left.store(true); }
@@ -40,7 +33,7 @@ class membership {
   /// The number of the collective that this rank is in, or enters next.
   std::uint64_t number() const { return number_; }
   const traffic& moved_so_far() const { return traffic_; }
-  const std::shared_ptr<team>& shared() const { return team_; }
+  const std::shared_ptr<Team>& shared() const { return team_; }
 
   /// Enters a collective with a description of it, which must outlive the collective, and this
   /// rank's memory. Throws if the team has failed, or if a rank is lost or too late that should
@@ -50,17 +43,18 @@ class membership {
     if (team_->failed()) [[unlikely]]
       team_->throw_failure(rank_, describe_mine());
     limit_lead();
-    const std::size_t lines = (memory.scratch_bytes + sizeof(line) - 1) / sizeof(line);
-    if (lines > scratch_.size()) scratch_.resize(lines);
+    std::byte* const scratch = scratch_.of(memory.scratch_bytes);
     post& own = team_->post_of(rank_, number_);
     own.fingerprint = history_ = mixed(mine.fingerprint(), history_);
     // Whether a buffer is only read is the schedule's business, and proven.
-    own.input = input_ = static_cast<std::byte*>(const_cast<void*>(memory.input));
-    own.output = output_ = static_cast<std::byte*>(memory.output);
-    own.scratch = reinterpret_cast<std::byte*>(scratch_.data());
+    input_ = static_cast<std::byte*>(const_cast<void*>(memory.input));
+    output_ = static_cast<std::byte*>(memory.output);
+    own.input = team_->shown(input_);
+    own.output = team_->shown(output_);
+    own.scratch = team_->shown(scratch);
     if (memory.slot_bytes > 0) std::memcpy(own.slot, memory.input, memory.slot_bytes);
     peers_[at(rank_)] = {number_ + 1, &own};
-    team_->of(rank_).said[number_ % window] = mine;  // late: what was just written is slow to copy
+    team_->say(rank_, number_, mine);  // late: what was just written is slow to copy
     own.stamp.store(number_ + 1, std::memory_order_release);
   }
 
@@ -79,8 +73,12 @@ class membership {
   /// least one of two such ranks sees the other.
   void abandon() {
     for (int peer = 0; peer < size(); ++peer) {
-      patience waiting{team_->options().crowded, {}};
-      while (team_->of(peer).folding.load()) waiting.pass();
+      patience waiting{team_->options().crowded, team_->options().timeout};
+      while (team_->of(peer).folding.load()) {
+        if (!waiting.pass()) continue;
+        // A process that was killed folds no more, and one that was stopped may never go on.
+        if (Team::dies_alone && (team_->gone(peer) || waiting.expired())) break;
+      }
     }
   }
 
@@ -98,17 +96,7 @@ class membership {
       if (where == buffer::output) return output_;
     }
     post& its = contact(peer);
-    switch (where) {
-      case buffer::input:
-        return its.input;
-      case buffer::output:
-        return its.output;
-      case buffer::scratch:
-        return its.scratch;
-      case buffer::slot:
-        break;
-    }
-    return its.slot;
+    return where == buffer::slot ? its.slot : team_->reached(shown_by(its, where));
   }
   void wait_entered(int peer) { contact(peer); }
   void wait_progress(int peer, std::uint64_t turns) {
@@ -139,11 +127,11 @@ class membership {
     post* said = nullptr;
   };
 
-  struct alignas(64) line {
-    std::byte bytes[64];
-  };
-
   static std::size_t at(int rank) { return static_cast<std::size_t>(rank); }
+
+  static std::byte* shown_by(const post& its, buffer where) {
+    return where == buffer::input ? its.input : where == buffer::output ? its.output : its.scratch;
+  }
 
   /// The peer's post for this collective, once it has entered; checked when first met.
   post& contact(int peer) {
@@ -187,25 +175,35 @@ class membership {
         if (ready()) return;  // it came before the failure, which is another collective's
         team_->throw_failure(rank_, describe_mine());
       }
-      if (team_->of(peer).left.load() && !ready()) fail(failure_kind::lost, absence(peer));
+      if (team_->gone(peer) && !ready()) fail(failure_kind::lost, absence(peer));
       if (waiting.expired()) fail(failure_kind::timeout, lateness(peer, waiting.limit()));
     }
   }
 
   std::string describe_mine() const { return describe(*call_, number_); }
+  /// "3 collectives, the last barrier #2 (…) at train.cpp:12". A rank is never so far ahead that
+  /// what it said of that one could be overwritten meanwhile.
   std::string done_by(int peer) const {
     const std::uint64_t completed = team_->of(peer).completed.load();
-    return std::to_string(completed) + (completed == 1 ? " collective" : " collectives");
+    std::string text =
+        std::to_string(completed) + (completed == 1 ? " collective" : " collectives");
+    if (completed > 0) text += ", the last " + team_->words_of(peer, completed - 1);
+    return text;
   }
   std::string absence(int peer) const {
-    return "rank " + std::to_string(peer) + " has left after completing " + done_by(peer) +
+    const std::string state = team_->state_of(peer);
+    return "rank " + std::to_string(peer) +
+           (state.empty() ? " has left after completing " + done_by(peer)
+                          : " is gone (" + state + ") after completing " + done_by(peer)) +
            ", and rank " + std::to_string(rank_) + " waits for it in " + describe_mine();
   }
   std::string lateness(int peer, patience::clock::duration limit) const {
     const auto waited = std::chrono::duration_cast<std::chrono::milliseconds>(limit).count();
     const bool inside = team_->post_of(peer, number_).stamp.load() == number_ + 1;
+    const std::string state = team_->state_of(peer);
     return "rank " + std::to_string(rank_) + " has waited " + std::to_string(waited) + " ms in " +
            describe_mine() + " for rank " + std::to_string(peer) +
+           (state.empty() ? "" : " (" + state + ")") +
            (inside ? ", which has entered it but does not go on"
                    : ", which has not entered it: it has completed " + done_by(peer));
   }
@@ -228,13 +226,12 @@ class membership {
     for (int each = 0; each < size() && listed < 16; ++each) {
       if (team_->post_of(each, parting).stamp.load() != parting + 1) continue;
       ++listed;
-      text += "\n  rank " + std::to_string(each) + " calls " +
-              describe(team_->of(each).said[parting % window], parting);
+      text += "\n  rank " + std::to_string(each) + " calls " + team_->words_of(each, parting);
     }
     return text;
   }
 
-  std::shared_ptr<team> team_;
+  std::shared_ptr<Team> team_;
   int rank_;
   std::uint64_t number_ = 0;    ///< of the current collective
   std::uint64_t base_ = 0;      ///< progress before the current collective, the same on all ranks
@@ -243,8 +240,8 @@ class membership {
   std::byte* input_ = nullptr;  ///< likewise
   std::byte* output_ = nullptr;
   std::vector<peer_state> peers_;
-  std::vector<line> scratch_;
+  typename Team::scratch scratch_;
   traffic traffic_;
 };
 
-}  // namespace allfold::threads
+}  // namespace allfold::host

@@ -2,58 +2,22 @@
 #pragma once
 
 #include <allfold/communicator/call.hpp>
-#include <allfold/error.hpp>
-#include <atomic>
-#include <chrono>
-#include <cstddef>
+#include <allfold/communicator/post.hpp>
 #include <memory>
 #include <mutex>
 #include <vector>
 
 namespace allfold::threads {
 
-/// How many collectives' posts are kept: what a rank says of one, and its slot, stay readable until
-/// all ranks have completed it, and a few more, so that a disagreement is told of where it began.
-inline constexpr std::uint64_t window = 8;
-/// No rank is further ahead of another than this many collectives.
-inline constexpr std::uint64_t longest_lead = 2;
-
-/// Bytes of a message that fit a slot.
-inline constexpr std::size_t slot_bytes = 65 * 64 - 48;
-
-/// How a team waits.
-struct team_options {
-  /// The longest wait for another rank within one collective; afterwards a timeout_error.
-  std::chrono::steady_clock::duration timeout = std::chrono::minutes{10};
-  /// More ranks than cores: yield early.
-  bool crowded = false;
-};
-
-/// What a rank shows of a collective that it has entered. `stamp` is written last and makes the
-/// rest visible: number + 1 of the collective. The slot begins in the same cache line, so a short
-/// message arrives together with the news of it.
-struct alignas(64) post {
-  std::atomic<std::uint64_t> stamp{0};
-  std::uint64_t fingerprint = 0;  ///< of this call and all before it
-  std::byte* input = nullptr;
-  std::byte* output = nullptr;
-  std::byte* scratch = nullptr;
-  std::uint64_t unused = 0;
-  std::byte slot[slot_bytes];
-};
-static_assert(sizeof(post) == 65 * 64);  // an odd number of cache lines spreads over cache sets
-
-/// What a rank has done. Only the rank itself writes; the counters only grow.
-struct alignas(128) record {
-  std::atomic<std::uint64_t> progress{0};   ///< turns, over all collectives
-  std::atomic<std::uint64_t> completed{0};  ///< collectives
-  std::atomic<bool> folding{false};         ///< may be using other ranks' memory
-  std::atomic<bool> left{false};
-  call said[window];  ///< the last collectives in full, for messages; published with the stamp
-};
-
-/// The kinds of failure that all ranks are told of.
-enum class failure_kind : std::uint8_t { mismatch, timeout, lost, misuse };
+using host::failure_kind;
+using host::longest_lead;
+using host::operands;
+using host::post;
+using host::record;
+using host::slot_bytes;
+using host::team_options;
+using host::traffic;
+using host::window;
 
 /// The state that the ranks of a team share.
 class team {
@@ -62,14 +26,23 @@ class team {
       : options_{options},
         size_{size},
         posts_{std::make_unique<post[]>(static_cast<std::size_t>(size) * window)},
-        records_{std::make_unique<record[]>(static_cast<std::size_t>(size))} {}
+        seats_{std::make_unique<seat[]>(static_cast<std::size_t>(size))} {}
 
   int size() const { return size_; }
   const team_options& options() const { return options_; }
   post& post_of(int rank, std::uint64_t number) {
     return posts_[static_cast<std::size_t>(rank) * window + number % window];
   }
-  record& of(int rank) { return records_[static_cast<std::size_t>(rank)]; }
+  record& of(int rank) { return seats_[static_cast<std::size_t>(rank)]; }
+
+  /// What a rank says of the collective that it enters; published with its post's stamp.
+  void say(int rank, std::uint64_t number, const call& it) {
+    seats_[static_cast<std::size_t>(rank)].said[number % window] = it;
+  }
+  /// The same in words. Within the window.
+  std::string words_of(int rank, std::uint64_t number) const {
+    return describe(seats_[static_cast<std::size_t>(rank)].said[number % window], number);
+  }
 
   /// True once the team has failed; nothing works from then on. Sequentially consistent, as
   /// `membership::abandon` needs it.
@@ -92,25 +65,43 @@ class team {
   /// Throws the team's failure as seen by a rank in the call `mine`.
   [[noreturn]] void throw_failure(int rank, const std::string& mine) {
     const std::lock_guard lock{mutex_};
-    const std::string text = "allfold: rank " + std::to_string(rank) + ", " + mine + ": " + text_;
-    switch (kind_) {
-      case failure_kind::mismatch:
-        throw mismatch_error{text};
-      case failure_kind::timeout:
-        throw timeout_error{text};
-      case failure_kind::lost:
-        throw rank_lost_error{text};
-      case failure_kind::misuse:
-        break;
-    }
-    throw usage_error{text};
+    host::throw_as(kind_, "allfold: rank " + std::to_string(rank) + ", " + mine + ": " + text_);
   }
 
+  // How ranks reach each other's memory: they share it.
+
+  static constexpr bool dies_alone = false;
+  bool gone(int peer) { return of(peer).left.load(); }
+  std::string state_of(int) const { return {}; }
+  static std::byte* shown(std::byte* own) { return own; }
+  static std::byte* reached(std::byte* shown) { return shown; }
+
+  /// A rank's scratch memory.
+  class scratch {
+   public:
+    scratch(team&, int) {}
+    std::byte* of(std::size_t bytes) {
+      const std::size_t needed = (bytes + sizeof(line) - 1) / sizeof(line);
+      if (needed > lines_.size()) lines_.resize(needed);
+      return reinterpret_cast<std::byte*>(lines_.data());
+    }
+
+   private:
+    struct alignas(64) line {
+      std::byte bytes[64];
+    };
+    std::vector<line> lines_;
+  };
+
  private:
+  struct seat : record {
+    call said[window];  ///< the last collectives in full, for messages
+  };
+
   team_options options_;
   int size_;
   std::unique_ptr<post[]> posts_;
-  std::unique_ptr<record[]> records_;
+  std::unique_ptr<seat[]> seats_;
   std::atomic<bool> failed_{false};
   std::mutex mutex_;
   failure_kind kind_ = failure_kind::lost;

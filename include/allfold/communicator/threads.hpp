@@ -1,126 +1,29 @@
 // Ranks that are threads of one process.
 #pragma once
 
-#include <algorithm>
-#include <allfold/communicator/concepts.hpp>
 #include <allfold/communicator/cores.hpp>
-#include <allfold/communicator/membership.hpp>
-#include <allfold/execution/host.hpp>
-#include <allfold/schedule/direct.hpp>
-#include <exception>
+#include <allfold/communicator/host_communicator.hpp>
+#include <allfold/communicator/team.hpp>
 
 namespace allfold::threads {
 
 /// A rank's communicator, made by `spawn`, by `split`, or by a thread of the user's own that joins
-/// a `team`. Used by its own thread; movable. All ranks must call the same collectives in the same
-/// order. A failure on any rank fails the team: every rank gets an error, from the collective it is
-/// in or the next one it enters. When it is destroyed the rank has left, and ranks that wait for it
-/// get a rank_lost_error.
-class communicator {
+/// a `team`.
+class communicator : public host::communicator<team> {
  public:
-  static constexpr memory_space space = memory_space::host;
-
-  communicator(std::shared_ptr<team> shared, int rank)
-      : member_{std::make_unique<membership>(std::move(shared), rank)} {}
-
-  int rank() const { return member_->rank(); }
-  int size() const { return member_->size(); }
-  /// True if there are more ranks than cores, as the team's options say.
-  bool crowded() const { return member_->shared()->options().crowded; }
-
-  /// The number of the collective that this rank calls next.
-  std::uint64_t number() const { return member_->number(); }
-
-  /// What this rank has moved since it joined.
-  const threads::traffic& traffic() const { return member_->moved_so_far(); }
-
-  /// Fails the whole team: every other rank gets a usage_error with this text from the collective
-  /// it is in or the next one it enters. For errors that one rank finds and the others must know
-  /// of.
-  void abort(const std::string& why) {
-    member_->shared()->fail(failure_kind::misuse, rank(),
-                            "rank " + std::to_string(rank()) + " gives up: " + why);
-  }
-
-  /// Carries out a schedule with the other ranks. The collectives call it; so may a user who brings
-  /// a schedule of another kind. T is the element type, `memory` this rank's buffers.
-  template <class T, class Schedule, class Operation>
-  void run(const Schedule& plan, const operands& memory, const partition& parts,
-           const Operation& operation, const call& mine) {
-    member_->enter(mine, memory);
-    try {
-      member_->leave(run_on_host<T>(*member_, plan, parts, operation));
-    } catch (...) {
-      // Unless the team has failed already, this came out of the user's operation or schedule.
-      member_->shared()->fail(failure_kind::lost, rank(),
-                              "rank " + std::to_string(rank()) + " threw in " +
-                                  describe(mine, member_->number()) +
-                                  text_of(std::current_exception()));
-      member_->abandon();
-      throw;
-    }
-  }
-
-  /// Every rank's `mine`, by rank. Every rank calls it. T is trivially copyable.
-  template <class T>
-  std::vector<T> gather(const T& mine,
-                        std::source_location where = std::source_location::current()) {
-    std::vector<T> all(static_cast<std::size_t>(size()));
-    const call said{.kind = &kind_of_call<direct::all_gather, T, sum>, .count = 1, .where = where};
-    run<T>(direct::all_gather{}, {&mine, all.data()}, partition{all.size(), size(), 1, 1}, sum{},
-           said);
-    return all;
-  }
-  /// Returns when all ranks have called it, and all have said the same; else throws as the
-  /// collective would that they speak of.
-  void meet(const call& said) {
-    run<char>(direct::barrier{}, {}, partition{0, 1, 1, 1}, sum{}, said);
-  }
-  void meet(std::source_location where = std::source_location::current()) {
-    meet({.kind = &kind_of_call<direct::barrier, char, sum>, .where = where});
-  }
-
-  /// The largest message in bytes that may be sent through slots, and in which collectives.
-  static constexpr std::size_t small_bytes = slot_bytes;
-  /// The largest that is: what a rank gives. A slot saves a wait and costs a copy, and the way of
-  /// one more cache line for each 64 bytes. With more ranks than cores a wait is a turn of the
-  /// scheduler, and any slot is worth it.
-  std::size_t small_bytes_of(collective what) const {
-    if (crowded()) return slot_bytes;
-    if (what == collective::all_reduce || what == collective::reduce) return 1024;
-    return what == collective::all_gather || what == collective::gather ? 512 : 256;
-  }
-  static constexpr bool has_slots_for(collective) { return true; }
+  using host::communicator<team>::communicator;
 
   /// Divides the ranks into teams: those that give the same color, ordered by key, then by rank.
   /// Every rank calls it. The new teams have this one's options; a failure of one team is its own.
   template <std::integral Color = int>  // a template, to cost nothing where it is not used
   communicator split(Color color, int key = 0,
                      std::source_location where = std::source_location::current()) {
-    struct wish {
-      Color color;
-      int key, rank;
-      const std::shared_ptr<team>* made;
-    };
-    wish mine{color, key, rank(), nullptr};
-    std::vector<wish> all = gather(mine, where);
-    std::erase_if(all, [&](const wish& each) { return each.color != color; });
-    std::sort(all.begin(), all.end(), [](const wish& a, const wish& b) {
-      return a.key != b.key ? a.key < b.key : a.rank < b.rank;
-    });
-    const auto own =
-        std::find_if(all.begin(), all.end(), [&](const wish& each) { return each.rank == rank(); });
-    const int new_rank = static_cast<int>(own - all.begin());
-    const int leader = all.front().rank;
-
+    const host::division mine = host::divide(*this, color, key, where);
+    const int leader = mine.members.front();
     std::shared_ptr<team> made;
     if (leader == rank())
-      made = std::make_shared<team>(static_cast<int>(all.size()), shared()->options());
-    mine.made = &made;
-    all = gather(mine, where);
-    const std::shared_ptr<team> taken = *all[static_cast<std::size_t>(leader)].made;
-    meet(where);  // nobody's `made` goes away before all have taken theirs
-    return {taken, new_rank};
+      made = std::make_shared<team>(static_cast<int>(mine.members.size()), shared()->options());
+    return {taken(made, leader, where), mine.rank};
   }
 
   /// The same ranks once more, for a second thread of each: calls on one do not wait for calls on
@@ -132,32 +35,18 @@ class communicator {
       options.crowded = options.crowded || 2 * size() > usable_cores();
       made = std::make_shared<team>(size(), options);
     }
-    const std::shared_ptr<team> taken = *gather(&made, where)[0];
-    meet(where);  // rank 0's `made` does not go before all have taken it
-    return {taken, rank()};
-  }
-
-  /// Fails the team because this rank leaves with an exception: the others hear its text.
-  void leave_with(const std::exception_ptr& thrown) {
-    shared()->fail(failure_kind::lost, rank(),
-                   "rank " + std::to_string(rank()) + " threw" + text_of(thrown));
-  }
-
-  const std::shared_ptr<team>& shared() const { return member_->shared(); }
-
-  /// ": what()" of an exception, if it has such a text.
-  static std::string text_of(const std::exception_ptr& thrown) {
-    try {
-      std::rethrow_exception(thrown);
-    } catch (const std::exception& it) {
-      return std::string{": "} + it.what();
-    } catch (...) {
-      return {};
-    }
+    return {taken(made, 0, where), rank()};
   }
 
  private:
-  std::unique_ptr<membership> member_;
+  /// The team that rank `leader` has made, for each rank.
+  std::shared_ptr<team> taken(const std::shared_ptr<team>& made, int leader,
+                              std::source_location where) {
+    const auto theirs = gather(&made, where);
+    const std::shared_ptr<team> its = *theirs[static_cast<std::size_t>(leader)];
+    meet(where);  // nobody's `made` goes away before all have taken theirs
+    return its;
+  }
 };
 
 }  // namespace allfold::threads

@@ -40,7 +40,7 @@ void live(spawned& all, int rank, Body& body, bool pin) {
       all.thrown[static_cast<std::size_t>(rank)] = std::current_exception();
       all.team->fail(threads::failure_kind::lost, rank,
                      "rank " + std::to_string(rank) + " threw" +
-                         threads::communicator::text_of(std::current_exception()));
+                         host::text_of(std::current_exception()));
     }
   } catch (...) {
     all.thrown[static_cast<std::size_t>(rank)] = std::current_exception();

@@ -1,0 +1,143 @@
+// A rank's communicator on the host, whatever its ranks are.
+#pragma once
+
+#include <algorithm>
+#include <allfold/communicator/concepts.hpp>
+#include <allfold/communicator/membership.hpp>
+#include <allfold/execution/host.hpp>
+#include <allfold/schedule/direct.hpp>
+#include <exception>
+
+namespace allfold::host {
+
+/// ": what()" of an exception, if it has such a text.
+inline std::string text_of(const std::exception_ptr& thrown) {
+  try {
+    std::rethrow_exception(thrown);
+  } catch (const std::exception& it) {
+    return std::string{": "} + it.what();
+  } catch (...) {
+    return {};
+  }
+}
+
+/// What threads::communicator and processes::communicator have in common. `Team` is what the ranks
+/// share. Used by its rank's thread; movable. All ranks must call the same collectives in the same
+/// order. A failure on any rank fails the team: every rank gets an error, from the collective it is
+/// in or the next one it enters. When it is destroyed the rank has left, and ranks that wait for it
+/// get a rank_lost_error.
+template <class Team>
+class communicator {
+ public:
+  static constexpr memory_space space = memory_space::host;
+
+  communicator(std::shared_ptr<Team> shared, int rank)
+      : member_{std::make_unique<membership<Team>>(std::move(shared), rank)} {}
+
+  int rank() const { return member_->rank(); }
+  int size() const { return member_->size(); }
+  /// True if there are more ranks than cores, as the team's options say.
+  bool crowded() const { return member_->shared()->options().crowded; }
+
+  /// The number of the collective that this rank calls next.
+  std::uint64_t number() const { return member_->number(); }
+
+  /// What this rank has moved since it joined.
+  const host::traffic& traffic() const { return member_->moved_so_far(); }
+
+  /// Fails the whole team: every other rank gets a usage_error with this text from the collective
+  /// it is in or the next one it enters. For errors that one rank finds and the others must know
+  /// of.
+  void abort(const std::string& why) {
+    shared()->fail(failure_kind::misuse, rank(),
+                   "rank " + std::to_string(rank()) + " gives up: " + why);
+  }
+  /// Fails the team because this rank leaves with an exception: the others hear its text.
+  void leave_with(const std::exception_ptr& thrown) {
+    shared()->fail(failure_kind::lost, rank(),
+                   "rank " + std::to_string(rank()) + " threw" + text_of(thrown));
+  }
+
+  /// Carries out a schedule with the other ranks. The collectives call it; so may a user who brings
+  /// a schedule of another kind. T is the element type, `memory` this rank's buffers.
+  template <class T, class Schedule, class Operation>
+  void run(const Schedule& plan, const operands& memory, const partition& parts,
+           const Operation& operation, const call& mine) {
+    member_->enter(mine, memory);
+    try {
+      member_->leave(run_on_host<T>(*member_, plan, parts, operation));
+    } catch (...) {
+      // Unless the team has failed already, this came out of the user's operation or schedule.
+      shared()->fail(failure_kind::lost, rank(),
+                     "rank " + std::to_string(rank()) + " threw in " +
+                         describe(mine, member_->number()) + text_of(std::current_exception()));
+      member_->abandon();
+      throw;
+    }
+  }
+
+  /// Every rank's `mine`, by rank. Every rank calls it. T is trivially copyable.
+  template <class T>
+  std::vector<T> gather(const T& mine,
+                        std::source_location where = std::source_location::current()) {
+    std::vector<T> all(static_cast<std::size_t>(size()));
+    const call said{.kind = &kind_of_call<direct::all_gather, T, sum>, .count = 1, .where = where};
+    run<T>(direct::all_gather{}, {&mine, all.data()}, partition{all.size(), size(), 1, 1}, sum{},
+           said);
+    return all;
+  }
+  /// Returns when all ranks have called it, and all have said the same; else throws as the
+  /// collective would that they speak of.
+  void meet(const call& said) {
+    run<char>(direct::barrier{}, {}, partition{0, 1, 1, 1}, sum{}, said);
+  }
+  void meet(std::source_location where = std::source_location::current()) {
+    meet({.kind = &kind_of_call<direct::barrier, char, sum>, .where = where});
+  }
+
+  /// The largest message in bytes that may be sent through slots, and in which collectives.
+  static constexpr std::size_t small_bytes = slot_bytes;
+  /// The largest that is: what a rank gives. A slot saves a wait and costs a copy, and the way of
+  /// one more cache line for each 64 bytes. With more ranks than cores a wait is a turn of the
+  /// scheduler, and any slot is worth it.
+  std::size_t small_bytes_of(collective what) const {
+    if (crowded()) return slot_bytes;
+    if (what == collective::all_reduce || what == collective::reduce) return 1024;
+    return what == collective::all_gather || what == collective::gather ? 512 : 256;
+  }
+  static constexpr bool has_slots_for(collective) { return true; }
+
+  const std::shared_ptr<Team>& shared() const { return member_->shared(); }
+
+ private:
+  std::unique_ptr<membership<Team>> member_;
+};
+
+/// Who is with whom after ranks were divided: the ranks that give the same color, ordered by key,
+/// then by rank.
+struct division {
+  int rank = 0;              ///< this rank's number among them
+  std::vector<int> members;  ///< their ranks before, by their new ones
+};
+
+/// Divides the ranks of a communicator. Every rank calls it.
+template <class World, class Color>
+division divide(World& world, Color color, int key, std::source_location where) {
+  struct wish {
+    Color color;
+    int key, rank;
+  };
+  std::vector<wish> all = world.gather(wish{color, key, world.rank()}, where);
+  std::erase_if(all, [&](const wish& each) { return each.color != color; });
+  std::sort(all.begin(), all.end(), [](const wish& a, const wish& b) {
+    return a.key != b.key ? a.key < b.key : a.rank < b.rank;
+  });
+  division made;
+  for (const wish& each : all) {
+    if (each.rank == world.rank()) made.rank = static_cast<int>(made.members.size());
+    made.members.push_back(each.rank);
+  }
+  return made;
+}
+
+}  // namespace allfold::host

@@ -1,0 +1,85 @@
+// What the ranks of a team on the host show each other, and the kinds of failure they tell of.
+#pragma once
+
+#include <allfold/error.hpp>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace allfold::host {
+
+/// How many collectives' posts are kept: what a rank says of one, and its slot, stay readable until
+/// all ranks have completed it, and a few more, so that a disagreement is told of where it began.
+inline constexpr std::uint64_t window = 8;
+/// No rank is further ahead of another than this many collectives.
+inline constexpr std::uint64_t longest_lead = 2;
+
+/// Bytes of a message that fit a slot.
+inline constexpr std::size_t slot_bytes = 65 * 64 - 48;
+
+/// How a team waits.
+struct team_options {
+  /// The longest wait for another rank within one collective; afterwards a timeout_error.
+  std::chrono::steady_clock::duration timeout = std::chrono::minutes{10};
+  /// More ranks than cores: yield early.
+  bool crowded = false;
+};
+
+/// What a rank shows of a collective that it has entered. `stamp` is written last and makes the
+/// rest visible: number + 1 of the collective. The slot begins in the same cache line, so a short
+/// message arrives together with the news of it.
+struct alignas(64) post {
+  std::atomic<std::uint64_t> stamp{0};
+  std::uint64_t fingerprint = 0;  ///< of this call and all before it
+  std::byte* input = nullptr;
+  std::byte* output = nullptr;
+  std::byte* scratch = nullptr;
+  std::uint64_t unused = 0;
+  std::byte slot[slot_bytes];
+};
+static_assert(sizeof(post) == 65 * 64);  // an odd number of cache lines spreads over cache sets
+
+/// What a rank has done. Only the rank itself writes; the counters only grow.
+struct alignas(128) record {
+  std::atomic<std::uint64_t> progress{0};   ///< turns, over all collectives
+  std::atomic<std::uint64_t> completed{0};  ///< collectives
+  std::atomic<bool> folding{false};         ///< may be using other ranks' memory
+  std::atomic<bool> left{false};
+};
+
+/// The kinds of failure that all ranks are told of.
+enum class failure_kind : std::uint8_t { mismatch, timeout, lost, misuse };
+
+/// Throws the error of a kind.
+[[noreturn]] inline void throw_as(failure_kind kind, const std::string& text) {
+  switch (kind) {
+    case failure_kind::mismatch:
+      throw mismatch_error{text};
+    case failure_kind::timeout:
+      throw timeout_error{text};
+    case failure_kind::lost:
+      throw rank_lost_error{text};
+    case failure_kind::misuse:
+      break;
+  }
+  throw usage_error{text};
+}
+
+/// The memory that a rank brings to a collective. Null where it has none.
+struct operands {
+  const void* input = nullptr;
+  void* output = nullptr;
+  std::size_t slot_bytes = 0;     ///< of the input, to be copied into the slot
+  std::size_t scratch_bytes = 0;  ///< to be provided by the library
+};
+
+/// Bytes and calls, counted by one rank since it joined.
+struct traffic {
+  std::uint64_t bytes_read = 0;     ///< by its folds and copies, from any rank's memory
+  std::uint64_t bytes_written = 0;  ///< by its folds and copies, to any rank's memory
+  std::uint64_t calls = 0;          ///< collectives completed
+};
+
+}  // namespace allfold::host
