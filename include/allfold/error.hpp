@@ -41,6 +41,13 @@ class rank_lost_error : public error {
   using error::error;
 };
 
+/// The operating system refuses what ranks that are processes need: shared memory, a process, a
+/// file. The text says which call, on which rank, and why.
+class process_error : public error {
+ public:
+  using error::error;
+};
+
 /// A saved state is not what was expected: torn, changed, another format or version, without a
 /// section or with one of another type or count; or its file can't be read or written. The text
 /// says what was expected and found, in which section, and at which byte.

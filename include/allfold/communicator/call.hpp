@@ -52,19 +52,37 @@ struct call {
   }
 };
 
+/// What is said of a call in messages.
+struct call_words {
+  collective what;
+  std::string_view algorithm, type, operation;
+  std::string place;
+  std::size_t count = 0;
+  int root = 0;
+  bool in_place = false, has_counts = false;
+};
+inline call_words words_of(const call& it) {
+  return {it.kind->what,      it.kind->algorithm, it.kind->type, it.kind->operation,
+          place_of(it.where), it.count,           it.root,       it.in_place,
+          it.counts_hash != 0};
+}
+
 /// A call in words: "all_reduce #3 (direct, 100 x float, sum) at train.cpp:12".
-inline std::string describe(const call& it, std::uint64_t number) {
-  std::string text{name_of(it.kind->what)};
-  text += " #" + std::to_string(number) + " (" + std::string{it.kind->algorithm};
-  if (it.kind->what != collective::barrier)
-    text += ", " + std::to_string(it.count) + " x " + std::string{it.kind->type};
-  if (!it.kind->operation.empty()) text += ", " + std::string{it.kind->operation};
-  if (it.kind->what == collective::reduce || it.kind->what == collective::broadcast ||
-      it.kind->what == collective::scatter || it.kind->what == collective::gather)
+inline std::string describe(const call_words& it, std::uint64_t number) {
+  std::string text{name_of(it.what)};
+  text += " #" + std::to_string(number) + " (" + std::string{it.algorithm};
+  if (it.what != collective::barrier)
+    text += ", " + std::to_string(it.count) + " x " + std::string{it.type};
+  if (!it.operation.empty()) text += ", " + std::string{it.operation};
+  if (it.what == collective::reduce || it.what == collective::broadcast ||
+      it.what == collective::scatter || it.what == collective::gather)
     text += ", root " + std::to_string(it.root);
   if (it.in_place) text += ", in place";
-  if (it.counts_hash != 0) text += ", counts per rank";
-  return text + ") at " + place_of(it.where);
+  if (it.has_counts) text += ", counts per rank";
+  return text + ") at " + it.place;
+}
+inline std::string describe(const call& it, std::uint64_t number) {
+  return describe(words_of(it), number);
 }
 
 }  // namespace allfold

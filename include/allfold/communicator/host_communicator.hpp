@@ -63,11 +63,12 @@ class communicator {
   template <class T, class Schedule, class Operation>
   void run(const Schedule& plan, const operands& memory, const partition& parts,
            const Operation& operation, const call& mine) {
-    member_->enter(mine, memory);
     try {
+      member_->enter(mine, memory);
       member_->leave(run_on_host<T>(*member_, plan, parts, operation));
     } catch (...) {
-      // Unless the team has failed already, this came out of the user's operation or schedule.
+      // Unless the team has failed already, this came out of the user's operation or schedule, or
+      // there is no memory.
       shared()->fail(failure_kind::lost, rank(),
                      "rank " + std::to_string(rank()) + " threw in " +
                          describe(mine, member_->number()) + text_of(std::current_exception()));

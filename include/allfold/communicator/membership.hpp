@@ -4,6 +4,7 @@
 #include <allfold/communicator/call.hpp>
 #include <allfold/communicator/patience.hpp>
 #include <allfold/communicator/post.hpp>
+#include <cerrno>
 #include <cstring>
 #include <memory>
 #include <vector>
@@ -99,6 +100,23 @@ class membership {
     return where == buffer::slot ? its.slot : team_->reached(shown_by(its, where));
   }
   void wait_entered(int peer) { contact(peer); }
+
+  // Where ranks are processes: memory that only its owner can address; see far_port.
+
+  /// True if `address(peer, where)` means something in that rank's process only.
+  bool is_far(int peer, buffer where) requires Team::dies_alone {
+    return peer != rank_ && where != buffer::slot && Team::is_far(shown_by(contact(peer), where));
+  }
+  /// Copies `bytes` bytes from or to such memory.
+  void fetch(int peer, const void* from, void* to, std::size_t bytes) requires Team::dies_alone {
+    require_copied(peer, bytes, team_->copy_from(peer, from, to, bytes));
+  }
+  void store(int peer, void* to, const void* from, std::size_t bytes) requires Team::dies_alone {
+    require_copied(peer, bytes, team_->copy_to(peer, to, from, bytes));
+  }
+  /// This rank's own memory for copies of such elements; good until the next call.
+  std::byte* copies(std::size_t bytes) requires Team::dies_alone { return scratch_.own(bytes); }
+
   void wait_progress(int peer, std::uint64_t turns) {
     contact(peer);
     const std::uint64_t target = base_ + turns;
@@ -158,6 +176,16 @@ class membership {
       if (team_->post_of(peer, last).fingerprint != team_->post_of(rank_, last).fingerprint)
         fail(failure_kind::mismatch, disagreement(peer, last));
     }
+  }
+
+  void require_copied(int peer, std::size_t bytes, std::size_t copied) {
+    if (copied == bytes) [[likely]]
+      return;
+    const std::string why = std::strerror(errno);
+    fail(failure_kind::lost, "rank " + std::to_string(rank_) + " could copy " +
+                                 std::to_string(copied) + " of " + std::to_string(bytes) +
+                                 " bytes of the memory of rank " + std::to_string(peer) + " (" +
+                                 team_->state_of(peer) + ") in " + describe_mine() + ": " + why);
   }
 
   template <class Ready>

@@ -1,6 +1,7 @@
 // Runs any schedule on host memory.
 #pragma once
 
+#include <allfold/execution/far.hpp>
 #include <allfold/execution/fold.hpp>
 #include <allfold/schedule/partition.hpp>
 #include <allfold/schedule/pipeline.hpp>
@@ -126,6 +127,8 @@ class host_run {
 
   void carry_out(const step& now, int piece) {
     const extent elements = parts_.of(now.chunk, now.width, piece);
+    if constexpr (far_port<Port>)
+      if (is_far(now.sources) || is_far(now.targets)) return carry_out_afar(now, piece, elements);
     T* pointers[max_pointers];
     std::vector<T*> more;
     T** const list = room_for(number_of(now.sources) + number_of(now.targets), pointers, more);
@@ -142,6 +145,39 @@ class host_run {
     if (!stays)
       port_.moved(bytes * static_cast<std::uint64_t>(sources),
                   bytes * static_cast<std::uint64_t>(targets));
+  }
+
+  /// The same where not all of the elements can be addressed from here.
+  void carry_out_afar(const step& now, int piece, const extent& elements) {
+    const auto sources = located_afar(now.sources, piece);
+    const auto targets = located_afar(now.targets, piece);
+    const folding guard{port_};
+    far_work<T, Port> work{port_, sources, targets};
+    if constexpr (folds(Schedule::kind))
+      work.fold_all(elements.count, operation_, now.completes ? port_.size() : 0);
+    else
+      work.copy_all(elements.count);
+    const std::uint64_t bytes = elements.count * sizeof(T);
+    port_.moved(bytes * sources.size(), bytes * targets.size());
+  }
+  template <int N>
+  bool is_far(const few<operand, N>& operands) {
+    for (const operand& each : operands)
+      for (int i = 0; i < each.who.count; ++i)
+        if (port_.is_far(each.who.at(i, port_.size()), each.where)) return true;
+    return false;
+  }
+  template <int N>
+  std::vector<far_place<T>> located_afar(const few<operand, N>& operands, int piece) {
+    std::vector<far_place<T>> places;
+    for (const operand& each : operands)
+      for (int i = 0; i < each.who.count; ++i) {
+        const int peer = each.who.at(i, port_.size());
+        T* const base = reinterpret_cast<T*>(port_.address(peer, each.where));
+        places.push_back({base == nullptr ? nullptr : base + offset_of(each, piece),
+                          port_.is_far(peer, each.where) ? peer : -1});
+      }
+    return places;
   }
 
   /// `pointers`, or `more` in the place of it: only where there are very many ranks.

@@ -38,9 +38,9 @@ void live(spawned& all, int rank, Body& body, bool pin) {
     } catch (...) {
       // The others are told before this rank has left, so that they hear the cause.
       all.thrown[static_cast<std::size_t>(rank)] = std::current_exception();
-      all.team->fail(threads::failure_kind::lost, rank,
-                     "rank " + std::to_string(rank) + " threw" +
-                         host::text_of(std::current_exception()));
+      all.team->fail(
+          threads::failure_kind::lost, rank,
+          "rank " + std::to_string(rank) + " threw" + host::text_of(std::current_exception()));
     }
   } catch (...) {
     all.thrown[static_cast<std::size_t>(rank)] = std::current_exception();

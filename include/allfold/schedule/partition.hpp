@@ -98,4 +98,19 @@ ALLFOLD_HOST_DEVICE constexpr bool holds_own_chunk(collective kind, buffer where
   return false;
 }
 
+/// How many elements a rank gives to a collective and gets from it.
+struct operand_counts {
+  std::size_t input = 0, output = 0;
+};
+constexpr operand_counts operand_counts_of(collective kind, int rank, int root,
+                                           const partition& parts) {
+  const std::size_t whole = parts.begin(parts.chunks(), parts.pieces() - 1);
+  const auto held = [&](buffer where) {
+    return holds_own_chunk(kind, where) ? parts.of(rank, 1, 0).count : whole;
+  };
+  const bool gives = (kind != collective::broadcast && kind != collective::scatter) || rank == root;
+  const bool gets = (kind != collective::reduce && kind != collective::gather) || rank == root;
+  return {gives ? held(buffer::input) : 0, gets ? held(buffer::output) : 0};
+}
+
 }  // namespace allfold

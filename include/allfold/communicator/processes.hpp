@@ -1,0 +1,205 @@
+// Ranks that are processes of one machine, which reach each other's memory. Linux.
+#pragma once
+
+#include <allfold/communicator/cores.hpp>
+#include <allfold/communicator/host_communicator.hpp>
+#include <allfold/communicator/process_team.hpp>
+#include <allfold/communicator/region_copies.hpp>
+#include <allfold/communicator/shared_array.hpp>
+#include <concepts>
+#include <optional>
+
+namespace allfold::processes {
+
+/// How ranks reach operands that do not lie in memory from `communicator::allocate`.
+enum class copying : std::uint8_t {
+  automatic,  ///< in one copy if all ranks may, else through the shared memory
+  once,       ///< in one copy from process to process; a process_error where that is not allowed
+  through_region  ///< each rank copies its own into the shared memory, and the result back
+};
+
+/// What ranks that are processes may be told. The same on every rank.
+struct options {
+  /// The longest wait for another rank within one collective, and for all to come together;
+  /// afterwards a timeout_error.
+  std::chrono::steady_clock::duration timeout = std::chrono::minutes{10};
+  /// Bytes that one rank can allocate of the shared memory. They take none before they are used.
+  std::size_t arena_bytes = std::size_t{16} << 30;
+  processes::copying copying = copying::automatic;
+};
+
+/// A rank's communicator, the ranks being processes of one machine: made by `spawn_processes`, by
+/// `split` and `companion`, or by processes that were started in another way and exchange a few
+/// bytes to find each other. The same schedules and the same execution as threads::communicator,
+/// and the same bits.
+///
+/// Operands in memory from `allocate` are used where they lie. Others are copied once, from process
+/// to process, or through the shared memory where the system forbids that; see `copies_once`. Short
+/// messages go through slots wherever they lie.
+///
+/// A rank whose process ends, whatever ended it, is noticed within milliseconds by whoever waits
+/// for it; all others get a rank_lost_error that names it. Nothing of the shared memory outlives
+/// the processes.
+class communicator : public host::communicator<team> {
+  using base = host::communicator<team>;
+
+ public:
+  /// Ranks that were started by others. `exchange(mine, size, all)` gives every rank all ranks'
+  /// bytes, by rank. Every rank calls it, and returns when all have. Throws usage_error for a rank
+  /// that can't be, rank_lost_error or timeout_error naming a rank that does not come,
+  /// process_error where the system refuses.
+  template <class Exchange>
+  requires std::invocable<Exchange&, const void*, std::size_t, void*> communicator(
+      int rank, int size, Exchange&& exchange, options how = {})
+      : communicator{found(rank, size, exchange, how), rank, how} {}
+
+  /// For `spawn_processes` and others who have made the team's memory themselves: `shared` is not
+  /// connected yet.
+  communicator(std::shared_ptr<team> shared, int rank, options how)
+      : base{connected(std::move(shared), how), rank} {
+    if (how.copying == copying::once && !copies_once())
+      throw process_error{"allfold: rank " + std::to_string(rank) +
+                          ": the system does not let ranks read each other's memory "
+                          "(copying::once)"};
+  }
+
+  /// True if operands elsewhere than in memory from `allocate` are copied once, from process to
+  /// process; false if they are copied into the shared memory and back.
+  bool copies_once() const { return shared()->copies_once(); }
+
+  /// `count` elements of shared memory, all bits zero, at the beginning of a cache line: as
+  /// operands they are copied nowhere. Given back with the last copy of the shared_array. Any
+  /// thread of the process may call. Throws usage_error if `arena_bytes` are not enough.
+  template <class T>
+  shared_array<T> allocate(std::size_t count) {
+    static_assert(std::is_trivially_copyable_v<T> && alignof(T) <= 64);
+    return shared_array<T>{shared()->world(), count};
+  }
+
+  /// See host::communicator.
+  template <class T, class Schedule, class Operation>
+  void run(const Schedule& plan, const host::operands& memory, const partition& parts,
+           const Operation& operation, const call& mine) {
+    if (!reads_slots<Schedule> && !copies_once()) {
+      const region_copies place = in_region(
+          memory, operand_counts_of(Schedule::kind, rank(), root_of(plan), parts), sizeof(T), mine);
+      base::run<T>(plan, place.operands(), parts, operation, mine);
+      place.bring_back();
+    } else {
+      base::run<T>(plan, memory, parts, operation, mine);
+    }
+  }
+
+  /// Divides the ranks into teams: those that give the same color, ordered by key, then by rank.
+  /// Every rank calls it. The new teams have this one's options and memory; a failure of one team
+  /// is its own.
+  template <std::integral Color = int>
+  communicator split(Color color, int key = 0,
+                     std::source_location where = std::source_location::current()) {
+    const host::division mine = host::divide(*this, color, key, where);
+    return team_of(mine, shared()->options(), where);
+  }
+
+  /// The same ranks once more, for a second thread of each: calls on one do not wait for calls on
+  /// the other. Every rank calls it. A failure of one is its own.
+  communicator companion(std::source_location where = std::source_location::current()) {
+    host::division all{rank(), {}};
+    for (int each = 0; each < size(); ++each) all.members.push_back(each);
+    host::team_options options = shared()->options();
+    options.crowded = options.crowded || 2 * size() > usable_cores();
+    return team_of(all, options, where);
+  }
+
+ private:
+  explicit communicator(std::shared_ptr<team> made, int rank) : base{std::move(made), rank} {}
+
+  region_copies in_region(const host::operands& memory, const operand_counts& counts,
+                          std::size_t size, const call& mine) {
+    try {
+      return region_copies{*shared()->world(), memory, counts, size};
+    } catch (const error& thrown) {
+      abort(describe(mine, number()) + ": " + thrown.what());
+      throw;
+    }
+  }
+
+  /// A new team of some of the ranks, whose first makes it.
+  communicator team_of(const host::division& mine, host::team_options options,
+                       std::source_location where) {
+    const int leader = mine.members.front();
+    const auto ranks = static_cast<int>(mine.members.size());
+    std::byte* made = nullptr;
+    if (leader == rank()) {
+      const auto ended = [ranks](std::byte* place) { return team::all_left(place, ranks); };
+      made = shared()->world()->lend(team::bytes_for(ranks), ended);
+      team::make(made, ranks, [&](int each) {
+        return shared()->process_of(mine.members[static_cast<std::size_t>(each)]);
+      });
+    }
+    const auto theirs = gather(shared()->shown(made), where);
+    std::byte* const place = shared()->reached(theirs[static_cast<std::size_t>(leader)]);
+    auto taken = std::make_shared<team>(shared()->world(), place, ranks, mine.rank, options);
+    taken->follow(*shared());
+    return communicator{std::move(taken), mine.rank};
+  }
+  static std::shared_ptr<team> connected(std::shared_ptr<team> shared, const options& how) {
+    shared->connect(how.copying != copying::through_region);
+    return shared;
+  }
+  template <class Exchange>
+  static std::shared_ptr<team> found(int rank, int size, Exchange& exchange, const options& how);
+};
+
+/// How ranks wait, among so many.
+inline host::team_options team_options_of(const options& how, int size) {
+  return {how.timeout, size > usable_cores()};
+}
+/// The bytes of all ranks' shared memory: the first team's, then as many for each rank.
+inline std::size_t front_bytes(int size) {
+  constexpr std::size_t large_page = std::size_t{2} << 20;
+  return (team::bytes_for(size) + large_page - 1) / large_page * large_page;
+}
+inline std::size_t region_bytes(int size, const options& how) {
+  return front_bytes(size) + static_cast<std::size_t>(size) * (how.arena_bytes / 4096 * 4096);
+}
+
+template <class Exchange>
+std::shared_ptr<team> communicator::found(int rank, int size, Exchange& exchange,
+                                          const options& how) {
+  if (size < 1 || rank < 0 || rank >= size)
+    throw usage_error{"allfold: there is no rank " + std::to_string(rank) + " among " +
+                      std::to_string(size) + " ranks of a processes::communicator"};
+  struct card {
+    std::int32_t process, descriptor, error;
+    std::uint64_t arena_bytes;
+  };
+  card mine{getpid(), -1, 0, how.arena_bytes};
+  std::optional<shared_region> region;
+  if (rank == 0) {
+    region.emplace(shared_region::create(region_bytes(size, how)));
+    team::make(region->data(), size, [](int) { return 0; });
+    mine.descriptor = region->descriptor();
+  }
+  std::vector<card> cards(static_cast<std::size_t>(size));
+  exchange(&mine, sizeof mine, cards.data());
+  for (int peer = 0; peer < size; ++peer)
+    if (cards[static_cast<std::size_t>(peer)].arena_bytes != how.arena_bytes)
+      throw mismatch_error{"allfold: rank " + std::to_string(rank) + " has arena_bytes " +
+                           std::to_string(how.arena_bytes) + ", rank " + std::to_string(peer) +
+                           " has " +
+                           std::to_string(cards[static_cast<std::size_t>(peer)].arena_bytes)};
+  if (rank != 0)
+    region.emplace(
+        shared_region::attach(cards[0].process, cards[0].descriptor, region_bytes(size, how)));
+  exchange(&mine, sizeof mine, cards.data());  // all have it
+  region->close_descriptor();
+  std::byte* const place = region->data();
+  auto world = std::make_shared<shared_world>(std::move(*region), front_bytes(size), size, rank);
+  auto made =
+      std::make_shared<team>(std::move(world), place, size, rank, team_options_of(how, size));
+  for (int peer = 0; peer < size; ++peer)
+    made->expect(peer, cards[static_cast<std::size_t>(peer)].process);
+  return made;
+}
+
+}  // namespace allfold::processes

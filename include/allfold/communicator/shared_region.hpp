@@ -1,0 +1,84 @@
+// Memory that several processes of one machine have mapped. Linux.
+#pragma once
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <allfold/error.hpp>
+#include <cerrno>
+#include <cstddef>
+#include <cstring>
+#include <string>
+#include <utility>
+
+namespace allfold::processes {
+
+/// Throws a process_error for what the operating system has just refused.
+[[noreturn]] inline void refuse(const std::string& what, int number = errno) {
+  throw process_error{"allfold: " + what + ": " + std::strerror(number)};
+}
+
+/// A mapping of memory that has no name anywhere: it is gone with the last process that has it, and
+/// nothing has to be removed, whatever ends them. Pages take no memory before they are written.
+class shared_region {
+ public:
+  /// `bytes` bytes, all zero. Processes forked from now on share it.
+  static shared_region create(std::size_t bytes) {
+    const int descriptor = static_cast<int>(syscall(SYS_memfd_create, "allfold", 1u));  // CLOEXEC
+    if (descriptor < 0) refuse("memfd_create");
+    shared_region made{descriptor};
+    if (ftruncate(descriptor, static_cast<off_t>(bytes)) != 0)
+      refuse("shared memory of " + std::to_string(bytes) + " bytes");
+    made.map(bytes);
+    return made;
+  }
+  /// The region that process `owner` has as `descriptor`, while that is open there.
+  static shared_region attach(pid_t owner, int descriptor, std::size_t bytes) {
+    const std::string path = "/proc/" + std::to_string(owner) + "/fd/" + std::to_string(descriptor);
+    const int own = open(path.c_str(), O_RDWR | O_CLOEXEC);
+    if (own < 0) refuse("shared memory of process " + std::to_string(owner));
+    shared_region taken{own};
+    taken.map(bytes);
+    return taken;
+  }
+  shared_region(shared_region&& other) noexcept
+      : descriptor_{std::exchange(other.descriptor_, -1)},
+        data_{std::exchange(other.data_, nullptr)},
+        size_{std::exchange(other.size_, 0)} {}
+  shared_region& operator=(shared_region&&) = delete;
+  ~shared_region() {
+    if (data_ != nullptr) munmap(data_, size_);
+    close_descriptor();
+  }
+
+  std::byte* data() const { return data_; }
+  std::size_t size() const { return size_; }
+  bool holds(const void* place) const {
+    const auto* const at = static_cast<const std::byte*>(place);
+    return at >= data_ && at < data_ + size_;
+  }
+  /// By which another process can attach; −1 once it was closed.
+  int descriptor() const { return descriptor_; }
+  void close_descriptor() {
+    if (descriptor_ >= 0) close(std::exchange(descriptor_, -1));
+  }
+
+ private:
+  explicit shared_region(int descriptor) : descriptor_{descriptor} {}
+  void map(std::size_t bytes) {
+    void* const place =
+        mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, descriptor_, 0);
+    if (place == MAP_FAILED) refuse("mapping shared memory of " + std::to_string(bytes) + " bytes");
+    data_ = static_cast<std::byte*>(place);
+    size_ = bytes;
+    madvise(data_, size_, MADV_DONTDUMP);  // a dump of all ranks' gradients helps nobody
+  }
+
+  int descriptor_;
+  std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+}  // namespace allfold::processes
