@@ -130,9 +130,9 @@ class communicator : public host::communicator<team> {
     const auto ranks = static_cast<int>(mine.members.size());
     std::byte* made = nullptr;
     if (leader == rank()) {
-      const auto ended = [ranks](std::byte* place) { return team::all_left(place, ranks); };
+      const auto ended = [ranks](std::byte* place) { return team_state{place, ranks}.all_left(); };
       made = shared()->world()->lend(team::bytes_for(ranks), ended);
-      team::make(made, ranks, [&](int each) {
+      team_state{made, ranks}.make([&](int each) {
         return shared()->process_of(mine.members[static_cast<std::size_t>(each)]);
       });
     }
@@ -177,7 +177,7 @@ std::shared_ptr<team> communicator::found(int rank, int size, Exchange& exchange
   std::optional<shared_region> region;
   if (rank == 0) {
     region.emplace(shared_region::create(region_bytes(size, how)));
-    team::make(region->data(), size, [](int) { return 0; });
+    team_state{region->data(), size}.make([](int) { return 0; });
     mine.descriptor = region->descriptor();
   }
   std::vector<card> cards(static_cast<std::size_t>(size));

@@ -61,7 +61,7 @@ template <class Body>
 int live_as_process(processes::shared_region& region, int rank, int size, Body& body,
                     const processes::options& how) {
   std::byte* const place = region.data();
-  processes::seat& own = processes::team::seat_at(place, rank);
+  processes::seat& own = processes::team_state{place, size}.of(rank);
   try {
     region.close_descriptor();
     auto world = std::make_shared<processes::shared_world>(
@@ -86,7 +86,7 @@ int live_as_process(processes::shared_region& region, int rank, int size, Body& 
 /// The processes of one spawn_processes, as their parent sees them.
 class forked_ranks {
  public:
-  explicit forked_ranks(processes::shared_region& region) : region_{region} {}
+  forked_ranks(const processes::shared_region& region, int size) : state_{region.data(), size} {}
   forked_ranks(const forked_ranks&) = delete;
   forked_ranks& operator=(const forked_ranks&) = delete;
   ~forked_ranks() {
@@ -110,7 +110,7 @@ class forked_ranks {
     endings_.emplace_back().rank = rank;
     endings_.back().process = made;
     running_.push_back(true);
-    processes::team::seat_at(region_.data(), rank).process.store(made);
+    state_.of(rank).process.store(made);
   }
   /// Waits for all. Those that go on when one has failed are killed after `grace`.
   void wait(std::chrono::steady_clock::duration grace) {
@@ -127,7 +127,7 @@ class forked_ranks {
     for (const int rank : failed_)
       if (endings_[static_cast<std::size_t>(rank)].thrown.empty())
         return &endings_[static_cast<std::size_t>(rank)];
-    const int origin = processes::team::origin_of(region_.data());
+    const int origin = state_.failed() ? state_.origin() : -1;
     for (const int rank : failed_)
       if (rank == origin) return &endings_[static_cast<std::size_t>(rank)];
     return failed_.empty() ? nullptr : &endings_[static_cast<std::size_t>(failed_.front())];
@@ -150,7 +150,7 @@ class forked_ranks {
       running_[static_cast<std::size_t>(each.rank)] = false;
       each.status = found > 0 && WIFEXITED(state) ? WEXITSTATUS(state) : 1;
       each.signal = found > 0 && WIFSIGNALED(state) ? WTERMSIG(state) : 0;
-      const processes::seat& its = processes::team::seat_at(region_.data(), each.rank);
+      const processes::seat& its = state_.of(each.rank);
       each.thrown = its.thrown;
       each.kind = its.thrown_kind;
       if (!each.good()) failed_.push_back(each.rank);
@@ -162,7 +162,7 @@ class forked_ranks {
       if (running_[static_cast<std::size_t>(each.rank)]) kill(each.process, SIGKILL);
   }
 
-  processes::shared_region& region_;
+  processes::team_state state_;
   std::vector<process_ending> endings_;  ///< by rank
   std::vector<bool> running_;
   std::vector<int> failed_;  ///< ranks, in the order of their ends
@@ -171,7 +171,7 @@ class forked_ranks {
 template <class Body>
 void fork_and_wait(forked_ranks& ranks, processes::shared_region& region, int size, Body& body,
                    const processes::options& how) {
-  processes::team::make(region.data(), size, [](int) { return 0; });
+  processes::team_state{region.data(), size}.make([](int) { return 0; });
   std::fflush(nullptr);  // what is in buffers now is to be written once
   for (int rank = 0; rank < size; ++rank)
     ranks.fork_rank([&](int own) { return live_as_process(region, own, size, body, how); });
@@ -198,7 +198,7 @@ template <class Body>
 std::vector<process_ending> try_spawn_processes(int size, Body&& body,
                                                 processes::options how = {}) {
   processes::shared_region region = detail::region_for(size, how);
-  detail::forked_ranks ranks{region};
+  detail::forked_ranks ranks{region, size};
   detail::fork_and_wait(ranks, region, size, body, how);
   return ranks.endings();
 }
@@ -208,7 +208,7 @@ std::vector<process_ending> try_spawn_processes(int size, Body&& body,
 template <class Body>
 void spawn_processes(int size, Body&& body, processes::options how = {}) {
   processes::shared_region region = detail::region_for(size, how);
-  detail::forked_ranks ranks{region};
+  detail::forked_ranks ranks{region, size};
   detail::fork_and_wait(ranks, region, size, body, how);
   if (const process_ending* const first = ranks.culprit()) {
     if (first->kind != host::failure_kind::lost && !first->thrown.empty())
