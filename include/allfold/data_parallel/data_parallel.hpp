@@ -49,7 +49,7 @@ class data_parallel {
         link_{std::make_unique<link_to<World>>(world, compression_)},
         options_{options},
         parameters_{detail::spans_of<element, space>(detail::call_parameters(model))},
-        arena_{bound()},
+        arena_{bound(world)},
         gradients_{detail::spans_of<element, space>(detail::call_gradients(model))} {
     detail::check_own_shapes(model_, *link_, parameters_, gradients_, where);
     detail::check_shapes_of_ranks(model_, *link_, parameters_, where);
@@ -184,12 +184,13 @@ class data_parallel {
     total += std::chrono::steady_clock::now() - begin;
   }
   /// The memory of a model that lets the replica say where its gradients lie.
-  detail::arena<element> bound() {
+  template <class World>
+  detail::arena<element> bound(World& world) {
     if constexpr (space == memory_space::host && detail::binds_gradients<Model, element>) {
       std::vector<std::size_t> sizes;
       std::size_t total = 0;
       for (const elements each : parameters_) total += sizes.emplace_back(each.size());
-      detail::arena<element> all{total};
+      detail::arena<element> all{world, total};
       if constexpr (requires { model_.bind_gradients(all.cut(sizes)); })
         model_.bind_gradients(all.cut(sizes));
       else
