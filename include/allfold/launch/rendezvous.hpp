@@ -2,6 +2,7 @@
 #pragma once
 
 #include <allfold/communicator/exchange_bytes.hpp>
+#include <allfold/launch/environment.hpp>
 #include <allfold/launch/file_meeting.hpp>
 #include <allfold/launch/rendezvous_options.hpp>
 #include <cstring>
@@ -53,6 +54,14 @@ class file_rendezvous {
   ~file_rendezvous() {
     if (mine_.process.process == getpid()) leave();  // not in a fork
   }
+
+  /// For `connect`: in the folder that the launcher has named; null if it has named none.
+  static std::shared_ptr<file_rendezvous> by(const launch_environment& told,
+                                             const rendezvous_options& options) {
+    if (told.rendezvous.empty()) return nullptr;
+    return std::make_shared<file_rendezvous>(told.rendezvous, told.rank, told.size, options);
+  }
+  static constexpr const char* needs = "ALLFOLD_RENDEZVOUS to a folder that all ranks see";
 
   int rank() const { return rank_; }
   int size() const { return size_; }
