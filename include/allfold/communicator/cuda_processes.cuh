@@ -5,15 +5,13 @@
 #include <allfold/communicator/concepts.hpp>
 #include <allfold/communicator/cuda_arena.cuh>
 #include <allfold/communicator/cuda_launch.cuh>
+#include <allfold/communicator/exchange_bytes.hpp>
 #include <allfold/communicator/threads.hpp>
 #include <array>
-#include <functional>
 
 namespace allfold::cuda {
 
-/// Gives every rank all ranks' bytes: copies `size` bytes of each, by rank, to `all`. Every rank
-/// calls it; by MPI_Allgather, sockets, or whatever the processes are connected by already.
-using exchange_bytes = std::function<void(const void* mine, std::size_t size, void* all)>;
+using allfold::exchange_bytes;
 
 /// What a process_communicator may be told.
 struct process_options {
