@@ -1,5 +1,5 @@
 """Jobs of a real Slurm cluster of two hosts: its ranks find each other, a failure is told, and no
-daemon is left. Usage: test_slurm.py"""
+daemon is left. Usage: test_slurm.py PROGRAM: payload/meet.cpp, compiled."""
 
 import json
 import os
@@ -16,6 +16,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 JOB = HERE.parent.parent / "docs/slurm/train.sbatch"
 SLURM = str(HERE / "slurm")
 MEET = [str(HERE / "payload/as_torchrun"), sys.executable, str(HERE / "payload/meet.py")]
+PROGRAM = sys.argv.pop() if len(sys.argv) > 1 else "hosts_meet"
 SKIPPED = 77
 
 
@@ -50,6 +51,23 @@ class Slurm(unittest.TestCase):
         self.assert_four_ranks_on_two_hosts(outcome.stdout, outcome.stderr)
         sent = [int(it) for it in re.findall(r"host-\d sent (\d+) bytes", outcome.stderr)]
         self.assertGreater(sent[1], 2 * 500_000)  # ranks 2 and 3, to rank 0
+
+    def test_the_library_reads_what_slurm_sets(self):
+        outcome = run("--", "srun", "-n", 4, PROGRAM)
+        if outcome.stdout.startswith("skipped:"):
+            self.skipTest(outcome.stdout)
+        self.assertEqual(outcome.stdout.splitlines(),
+                         [f"rank {rank} of 4, {rank % 2} of 2 on host-{rank // 2}, by Slurm"
+                          for rank in range(4)], outcome.stderr)
+
+    def test_it_does_so_where_hosts_have_different_numbers(self):
+        outcome = run("--", "srun", "-N", 2, "-n", 3, PROGRAM)
+        if outcome.stdout.startswith("skipped:"):
+            self.skipTest(outcome.stdout)
+        self.assertEqual(outcome.stdout.splitlines(),
+                         ["rank 0 of 3, 0 of 2 on host-0, by Slurm",
+                          "rank 1 of 3, 1 of 2 on host-0, by Slurm",
+                          "rank 2 of 3, 0 of 1 on host-1, by Slurm"], outcome.stderr)
 
     def test_sbatch_runs_the_job_of_the_documentation(self):
         with tempfile.TemporaryDirectory() as folder:
