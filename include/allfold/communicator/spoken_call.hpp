@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <allfold/communicator/call.hpp>
 #include <array>
-#include <cstring>
 #include <vector>
 
 namespace allfold::processes {
@@ -64,8 +63,7 @@ class call_speaker {
   template <std::size_t N>
   static void write(char (&to)[N], std::string_view text) {
     const std::size_t length = std::min(text.size(), N - 1);
-    std::memcpy(to, text.data(), length);
-    to[length] = '\0';
+    to[text.copy(to, length)] = '\0';
   }
 
   std::uint16_t site_of(const call& it) {

@@ -32,7 +32,7 @@ class data_parallel {
         link_{std::make_unique<link_to<World>>([&]() -> World& { return world; }, compression_)},
         options_{options},
         parameters_{detail::spans_of<element, space>(detail::call_parameters(model))},
-        arena_{detail::bound_gradients<element, space>(model, parameters_)},
+        arena_{detail::bound_gradients<element, space>(world, model, parameters_)},
         gradients_{detail::spans_of<element, space>(detail::call_gradients(model))} {
     detail::check_own_shapes(model_, *link_, parameters_, gradients_, where);
     detail::check_shapes_of_ranks(model_, *link_, parameters_, where);

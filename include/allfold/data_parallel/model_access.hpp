@@ -6,15 +6,15 @@
 
 namespace allfold::detail {
 
-/// Memory for the gradients of a model that lets a replica say where they lie, who is told so; else
-/// none.
-template <class T, memory_space Space, class Model, class Elements>
-arena<T> bound_gradients(Model& model, const std::vector<Elements>& parameters) {
+/// Memory for the gradients of a model that lets a replica say where they lie, which is told so;
+/// else none.
+template <class T, memory_space Space, class World, class Model, class Elements>
+arena<T> bound_gradients(World& world, Model& model, const std::vector<Elements>& parameters) {
   if constexpr (Space == memory_space::host && binds_gradients<Model, T>) {
     std::vector<std::size_t> sizes;
     std::size_t total = 0;
     for (const Elements each : parameters) total += sizes.emplace_back(each.size());
-    arena<T> all{total};
+    arena<T> all{world, total};
     if constexpr (requires { model.bind_gradients(all.cut(sizes)); })
       model.bind_gradients(all.cut(sizes));
     else
