@@ -14,9 +14,10 @@ enum class scale : std::uint8_t {
 
 /// Whether gradients are reduced while the backward pass goes on.
 enum class overlap : std::uint8_t {
-  automatic,  ///< by a thread if the process may use two cores for each rank; else none
-  by_thread,  ///< by a thread of each rank, over a communicator of its own
-  none        ///< after the backward pass, by the rank's own thread
+  automatic,  ///< if it takes no thread, or the process may use two cores for each rank
+  by_thread,  ///< by a thread of each rank, over a communicator of its own; where collectives are
+              ///< but given to a device, by the rank's own thread
+  none  ///< after the backward pass, by the rank's own thread
 };
 
 /// What becomes of a parameter whose gradient was not ready at the end of a backward pass.
