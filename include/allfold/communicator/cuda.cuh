@@ -131,6 +131,7 @@ class communicator {
   /// own, but what a companion's kernels find is thrown by this one's `synchronize` too.
   communicator companion(std::source_location where = std::source_location::current()) {
     communicator made{control_.companion(where), gpu_, true, where};
+    std::erase_if(companions_, [](const auto& each) { return each.expired(); });
     companions_.push_back(made.shared_);
     return made;
   }

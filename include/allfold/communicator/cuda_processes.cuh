@@ -7,8 +7,8 @@
 #include <allfold/communicator/cuda_ipc.cuh>
 #include <allfold/communicator/cuda_launch.cuh>
 #include <allfold/communicator/threads.hpp>
-#include <functional>
 #include <memory>
+#include <vector>
 
 namespace allfold::cuda {
 
@@ -84,7 +84,7 @@ class process_communicator {
     return {elements, count};
   }
 
-  /// Waits until all collectives are complete. Throws if one has failed.
+  /// Waits until all collectives are complete. Throws if one has failed, or one of a companion's.
   void synchronize() {
     check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
     throw_if_reported(*group_, [&](std::uint64_t number) { return calls_.describe(number); });
@@ -169,6 +169,7 @@ class process_communicator {
                                            it.of.group_.get())},
         own_stream_{priority::first} {
     group_->be_patient_for(options_.timeout);
+    std::erase_if(it.of.companions_, [](const auto& each) { return each.expired(); });
     it.of.companions_.push_back(group_);
   }
   int checked(int rank, int size, int gpu) const {
