@@ -17,7 +17,7 @@ enum class overlap : std::uint8_t {
   automatic,  ///< if it takes no thread, or the process may use two cores for each rank
   by_thread,  ///< by a thread of each rank, over a communicator of its own; where collectives are
               ///< but given to a device, by the rank's own thread
-  none  ///< after the backward pass, by the rank's own thread
+  none        ///< after the backward pass, by the rank's own thread
 };
 
 /// What becomes of a parameter whose gradient was not ready at the end of a backward pass.

@@ -120,11 +120,16 @@ class reducer {
   std::size_t stretches() const { return stretches_.size(); }
 
  private:
-  /// What the thread does: reduces the next bucket.
+  /// What the thread does: reduces the next bucket. If it can't, the other ranks hear why.
   struct reduction {
     reducer* of;
     void operator()(std::uint64_t job) const {
-      of->reduce(static_cast<std::size_t>(job - of->base_));
+      try {
+        of->reduce(static_cast<std::size_t>(job - of->base_));
+      } catch (...) {
+        of->leave_with(std::current_exception());
+        throw;
+      }
     }
   };
   using order = std::conditional_t<link_type::space == memory_space::device,

@@ -14,7 +14,7 @@ struct step_times {
   using duration = std::chrono::nanoseconds;
 
   duration forward{};   ///< in the engine's forward pass, where the replica's `forward` runs it
-  duration backward{};  ///< in the engine's backward pass, and in all else that it does in it
+  duration backward{};  ///< in the engine's backward pass, what it calls there included
   duration step{};      ///< in the optimizer
   duration communication{};  ///< in collectives, waiting for other ranks included: all of it
   duration exposed{};        ///< of that, what no computation hides: outside the engine's passes
