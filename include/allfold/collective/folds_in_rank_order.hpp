@@ -49,6 +49,9 @@ class relay {
   template <class Input, class Deliver>
   void run(int pieces, Input input_of, Deliver deliver) {
     const auto is_live = [&](int piece) { return piece >= 0 && piece < pieces; };
+    // First all nodes meet: where one calls something else, another would wait for a neighbour that
+    // waits for all.
+    by_.across.template evenly<collective::barrier, T>(nullptr, nullptr, 0);
     by_.across.guarded([&] { by_.world.connect_neighbours(by_.said.where); });
     for (int slot = -1; slot < pieces + last(); ++slot) {
       const int leaving = slot - by_.node, arriving = leaving + 1;
