@@ -64,11 +64,11 @@ TEST_CASE("many pieces are on their way from node to node") {
     test::for_each(test::types<float, allfold::bfloat16>{}, [&](auto element) {
       using T = typename decltype(element)::of;
       for (const bool in_place : {false, true}) {
-        carry_out({all_reduce_job(test::all_reduce_by<direct, T, sum>(), ranks, 20'011, in_place,
-                                  random),
-                   reduce_job(test::reduce_by<direct, T, sum>(), ranks, 7'001, ranks / 2, in_place,
-                              random)},
-                  ranks, list);
+        carry_out(
+            {all_reduce_job(test::all_reduce_by<direct, T, sum>(), ranks, 20'011, in_place, random),
+             reduce_job(test::reduce_by<direct, T, sum>(), ranks, 7'001, ranks / 2, in_place,
+                        random)},
+            ranks, list);
       }
     });
   }

@@ -35,8 +35,8 @@ class reference {
   std::vector<T> all_reduce(std::size_t count) const {
     if (shape_.nodes == 1) return flat<Inside>(inputs_);
     if (shape_.lanes == 1) return flat<Across>(inputs_);
-    const bool shared = detail::folds_in_lanes<Inside> &&
-                        count * sizeof(T) > test::fine_cut.one_lane_bytes;
+    const bool shared =
+        detail::folds_in_lanes<Inside> && count * sizeof(T) > test::fine_cut.one_lane_bytes;
     const std::size_t senders = shared ? at(shape_.lanes) : 1;
     const std::size_t piece = test::fine_cut.piece_bytes * senders;
     const std::size_t pieces = std::max<std::size_t>(1, (count * sizeof(T) + piece - 1) / piece);
@@ -115,8 +115,8 @@ void try_order(test::failures& list) {
       counts.push_back(4001);  // pieces
       for (const std::size_t count : counts)
         for (const bool in_place : {false, true}) {
-          job& it = jobs.emplace_back(
-              test::detail::begun(what, ranks, count, count, in_place, random));
+          job& it =
+              jobs.emplace_back(test::detail::begun(what, ranks, count, count, in_place, random));
           it.count = count;
           const std::vector<T> expected =
               reference<Inside, Across, T, Operation>{{nodes, lanes}, it}.all_reduce(count);

@@ -15,9 +15,10 @@ auto ranks_inside(World& flat, int node, const processes::options& inside,
   auto ranks = flat.split(node, flat.rank(), where);
   if constexpr (has_engine<World>) {
     const auto exchange = [&](const void* mine, std::size_t size, void* all) {
-      all_gather(ranks, std::span{static_cast<const std::byte*>(mine), size},
-                 std::span{static_cast<std::byte*>(all), size * static_cast<std::size_t>(ranks.size())},
-                 where);
+      all_gather(
+          ranks, std::span{static_cast<const std::byte*>(mine), size},
+          std::span{static_cast<std::byte*>(all), size * static_cast<std::size_t>(ranks.size())},
+          where);
     };
     return processes::communicator{ranks.rank(), ranks.size(), exchange, inside};
   } else {
