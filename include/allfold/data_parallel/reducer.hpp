@@ -6,7 +6,7 @@
 #include <allfold/data_parallel/bucket.hpp>
 #include <allfold/data_parallel/bucket_order.hpp>
 #include <allfold/data_parallel/options.hpp>
-#include <allfold/data_parallel/progress.hpp>
+#include <allfold/execution/progress.hpp>
 #include <allfold/data_parallel/replica_link.hpp>
 #include <chrono>
 #include <optional>
