@@ -2,14 +2,12 @@
 #pragma once
 
 #include <allfold/communicator/cuda_arena.cuh>
+#include <allfold/communicator/exchange_bytes.hpp>
 #include <allfold/communicator/cuda_launch.cuh>
-#include <functional>
 
 namespace allfold::cuda {
 
-/// Gives every rank all ranks' bytes: copies `size` bytes of each, by rank, to `all`. Every rank
-/// calls it; by MPI_Allgather, sockets, or whatever the processes are connected by already.
-using exchange_bytes = std::function<void(const void* mine, std::size_t size, void* all)>;
+using allfold::exchange_bytes;
 
 /// Every rank's `mine`, by rank. Every rank calls it.
 template <class T>

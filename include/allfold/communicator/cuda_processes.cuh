@@ -6,6 +6,7 @@
 #include <allfold/communicator/cuda_arena.cuh>
 #include <allfold/communicator/cuda_ipc.cuh>
 #include <allfold/communicator/cuda_launch.cuh>
+#include <allfold/communicator/exchange_bytes.hpp>
 #include <allfold/communicator/threads.hpp>
 #include <memory>
 #include <vector>
