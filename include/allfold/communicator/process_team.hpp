@@ -2,6 +2,7 @@
 #pragma once
 
 #include <allfold/communicator/far_memory.hpp>
+#include <allfold/communicator/report.hpp>
 #include <allfold/communicator/shared_world.hpp>
 #include <allfold/communicator/team_state.hpp>
 
@@ -24,10 +25,13 @@ class team : public team_state {
   const std::shared_ptr<shared_world>& world() const { return world_; }
 
   void say(int rank, std::uint64_t number, const call& it) {
-    of(rank).said[number % remembered] = speaker_.spoken(it, number);
+    of(rank).said.keep(number, packed(speaker_.spoken(it)));
   }
-  std::string words_of(int rank, std::uint64_t number) const {
-    return processes::describe(of(rank).said[number % remembered], of(rank).sites);
+  /// See team_state; and reports what all ranks do, if that is wanted.
+  void fail(failure_kind kind, int origin, std::string_view text) {
+    if (failed()) return;
+    host::failure_report report{*this};
+    if (team_state::fail(kind, origin, text)) report.write(text);
   }
   /// Throws the team's failure as seen by a rank in the call `mine`.
   [[noreturn]] void throw_failure(int rank, const std::string& mine) const {
@@ -44,10 +48,8 @@ class team : public team_state {
   }
   /// True if its process has ended, left or not. Asks the system.
   bool dead(int peer) { return watch(peer).ended(); }
-  /// What its process does; empty if it has left in good order.
-  std::string state_of(int peer) {
-    return of(peer).left.load() ? std::string{} : watch(peer).in_words();
-  }
+  /// True if its process is stopped. Asks the system.
+  bool stopped(int peer) { return watch(peer).stopped(); }
 
   // ---- memory ----
 
@@ -98,10 +100,13 @@ class team : public team_state {
     std::vector<line> own_;
   };
 
+  /// A rank that others could not wait for may use this process's shared memory again: none of it
+  /// is handed out once more.
+  void keep_memory() { world_->heap().keep(); }
+
   /// Reaches others as ranks of `other` do, where the same ranks are connected already.
   void follow(const team& other) {
     if (!other.copies_once()) copy_through_region();
-    of(rank_).begin.store(other.of(other.rank_).begin.load());
   }
   /// The rank's process, if that is known before it has joined.
   void expect(int rank, std::int32_t process) { of(rank).process.store(process); }
@@ -134,23 +139,26 @@ class team : public team_state {
     for (int peer = 0; peer < size(); ++peer)
       while (of(peer).arrived.load() < stage) {
         if (!waiting.pass()) continue;
-        if (failed()) throw_failure(rank_, "while the ranks come together");
-        if (gone(peer)) absent(peer, failure_kind::lost, "");
-        if (waiting.expired())
-          absent(peer, failure_kind::timeout,
-                 " within " +
-                     std::to_string(
-                         std::chrono::duration_cast<std::chrono::milliseconds>(options_.timeout)
-                             .count()) +
-                     " ms");
+        if (failed()) throw_failure(rank_, coming_together);
+        if (const int lost = find_lost(stage); lost >= 0) absent(lost, failure_kind::lost, "");
+        if (waiting.expired()) {
+          const auto waited =
+              std::chrono::duration_cast<std::chrono::milliseconds>(waiting.limit());
+          absent(peer, failure_kind::timeout, " within " + std::to_string(waited.count()) + " ms");
+        }
       }
   }
+  /// A rank that can't arrive any more, or −1. Asks the system now and then only.
+  int find_lost(int stage) {
+    const bool asks = ++questions_ % 16 == 0;
+    for (int each = 0; each < size(); ++each)
+      if ((of(each).left.load() || (asks && dead(each))) && of(each).arrived.load() < stage)
+        return each;
+    return -1;
+  }
   [[noreturn]] void absent(int peer, failure_kind how, const std::string& when) {
-    const std::string state = state_of(peer);
-    fail(how, rank_,
-         "rank " + std::to_string(peer) + " has not joined" + when +
-             (state.empty() ? "" : " (" + state + ")"));
-    throw_failure(rank_, "while the ranks come together");
+    fail(how, rank_, host::named(*this, peer) + " has not joined" + when);
+    throw_failure(rank_, coming_together);
   }
   /// True if this process can read what others have in their own memory.
   bool reads_all() {
@@ -163,6 +171,7 @@ class team : public team_state {
     return true;
   }
 
+  static constexpr const char* coming_together = "while the ranks come together";
   static constexpr std::uint64_t sample_of = 0x616c6c666f6c6421u;
 
   std::shared_ptr<shared_world> world_;

@@ -41,9 +41,15 @@ class shared_heap {
                       " bytes in a rank's shared memory of " + std::to_string(size_) +
                       " bytes (arena_bytes)"};
   }
+  /// From now on nothing that is given back is handed out again: somebody may write to it.
+  void keep() {
+    const std::lock_guard lock{mutex_};
+    keeps_ = true;
+  }
   /// Takes back what `take` has given. The pages of long parts go back to the system.
   void give_back(std::byte* place) {
     const std::lock_guard lock{mutex_};
+    if (keeps_) return;
     const auto found = taken_.find(static_cast<std::size_t>(place - begin_));
     if (found == taken_.end()) return;
     auto [at, length] = *found;
@@ -78,6 +84,7 @@ class shared_heap {
   std::byte* begin_;
   std::size_t size_;
   mutable std::mutex mutex_;
+  bool keeps_ = false;
   std::map<std::size_t, std::size_t> free_, taken_;  ///< lengths by offset
 };
 
