@@ -102,6 +102,13 @@ class communicator : public host::communicator<team> {
     return team_of(mine, shared()->options(), where);
   }
 
+  /// Goes on after a failure, with the ranks that are left; see host::communicator::shrunk. The new
+  /// ranks have this one's memory and options.
+  communicator shrink(host::shrink_options how = {},
+                      std::source_location where = std::source_location::current()) {
+    return communicator{base::shrunk(how, where)};
+  }
+
   /// The same ranks once more, for a second thread of each: calls on one do not wait for calls on
   /// the other. Every rank calls it. A failure of one is its own.
   communicator companion(std::source_location where = std::source_location::current()) {
@@ -114,6 +121,7 @@ class communicator : public host::communicator<team> {
 
  private:
   explicit communicator(std::shared_ptr<team> made, int rank) : base{std::move(made), rank} {}
+  explicit communicator(base&& made) : base{std::move(made)} {}
 
   region_copies in_region(const host::operands& memory, const operand_counts& counts,
                           std::size_t size, const call& mine) {
@@ -140,21 +148,13 @@ class communicator : public host::communicator<team> {
   }
   /// The state of a new team of these ranks, in this one's shared memory.
   std::byte* made_for(const std::vector<int>& members, std::source_location where) {
-    const auto ranks = static_cast<int>(members.size());
-    const auto ended = [ranks](std::byte* place) { return team_state{place, ranks}.all_left(); };
-    std::byte* made = nullptr;
     try {
-      made = shared()->world()->lend(team::bytes_for(ranks), ended);
+      return shared()->made_for(members);
     } catch (const std::exception& thrown) {
-      abort("a team of " + std::to_string(ranks) + " ranks at " + place_of(where) + ": " +
+      abort("a team of " + std::to_string(members.size()) + " ranks at " + place_of(where) + ": " +
             thrown.what());
       throw;
     }
-    const team_state state{made, ranks};
-    state.make([](int) { return 0; });
-    for (int each = 0; each < ranks; ++each)
-      state.of(each).succeed(shared()->of(members[static_cast<std::size_t>(each)]));
-    return made;
   }
   static std::shared_ptr<team> connected(std::shared_ptr<team> shared, const options& how) {
     shared->connect(how.copying != copying::through_region);
