@@ -3,6 +3,7 @@
 
 #include <allfold/communicator/far_memory.hpp>
 #include <allfold/communicator/report.hpp>
+#include <allfold/communicator/region_copies.hpp>
 #include <allfold/communicator/shared_world.hpp>
 #include <allfold/communicator/team_state.hpp>
 
@@ -68,22 +69,9 @@ class team : public team_state {
   void copy_through_region() { head().no_single_copy.store(true); }
 
   /// A rank's scratch memory, which others may read, and its own for copies of far elements.
-  class scratch {
+  class scratch : public shared_scratch {
    public:
-    scratch(team& of, int) : world_{of.world_} {}
-    scratch(const scratch&) = delete;
-    scratch& operator=(const scratch&) = delete;
-    ~scratch() {
-      if (place_ != nullptr) world_->heap().give_back(place_);
-    }
-    std::byte* of(std::size_t bytes) {
-      if (bytes <= size_) return place_;
-      if (place_ != nullptr) world_->heap().give_back(std::exchange(place_, nullptr));
-      size_ = 0;
-      place_ = world_->heap().take(bytes);
-      size_ = bytes;
-      return place_;
-    }
+    scratch(team& of, int) : shared_scratch{of.world_} {}
     std::byte* own(std::size_t bytes) {
       const std::size_t lines = (bytes + sizeof(line) - 1) / sizeof(line);
       if (lines > own_.size()) own_.resize(lines);
@@ -94,9 +82,6 @@ class team : public team_state {
     struct alignas(64) line {
       std::byte bytes[64];
     };
-    std::shared_ptr<shared_world> world_;
-    std::byte* place_ = nullptr;
-    std::size_t size_ = 0;
     std::vector<line> own_;
   };
 
