@@ -162,7 +162,9 @@ class team : public team_state {
     for (int peer = 0; peer < size(); ++peer)
       while (of(peer).arrived.load() < stage) {
         if (!waiting.pass()) continue;
-        if (failed()) throw_failure(rank_, coming_together);
+        const bool fails = failed();
+        if (of(peer).arrived.load() >= stage) break;  // before the failure, which is a later one
+        if (fails) throw_failure(rank_, coming_together);
         if (const int lost = find_lost(stage); lost >= 0) absent(lost, failure_kind::lost, "");
         if (waiting.expired()) {
           const auto waited =
