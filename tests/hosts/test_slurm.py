@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,6 +96,7 @@ class Slurm(unittest.TestCase):
             self.addCleanup(it.wait)
             self.addCleanup(it.kill)
             folder = it.stdout.readline().strip()
+            self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
             self.assertGreater(len(daemons(folder)), 5)  # munged and slurmd twice, slurmctld, sleep
             it.send_signal(number)
             it.wait(timeout=10)
@@ -102,6 +104,8 @@ class Slurm(unittest.TestCase):
             while daemons(folder) and time.monotonic() < until:
                 time.sleep(0.05)
             self.assertEqual(daemons(folder), [])
+            if number == signal.SIGTERM:
+                self.assertFalse(os.path.exists(folder))
 
 
 class Skips(unittest.TestCase):
