@@ -6,11 +6,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
+#include <filesystem>
 #include <functional>
 #include <set>
 #include <string>
@@ -29,8 +30,10 @@ using clock = std::chrono::steady_clock;
 class folder {
  public:
   folder() {
-    char name[] = "/tmp/allfold-test-XXXXXX";
-    path_ = mkdtemp(name);
+    static std::atomic<int> number{0};
+    path_ = std::filesystem::temp_directory_path() /
+            ("allfold-test-" + std::to_string(getpid()) + "-" + std::to_string(number++));
+    std::filesystem::create_directory(path_);
   }
   folder(const folder&) = delete;
   folder& operator=(const folder&) = delete;

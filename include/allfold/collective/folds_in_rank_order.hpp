@@ -44,6 +44,12 @@ class relay {
     const T* input;
     partition parts;
   };
+  /// The inputs of a message that is cut into pieces, for `run`.
+  auto inputs_in(const T* input, const message_pieces<Call, T>& pieces) const {
+    return [input, &pieces](int piece) {
+      return piece_input{offset(input, pieces.begin(piece)), pieces.parts_of(piece)};
+    };
+  }
   /// `input_of(p)` gives a piece_input; `deliver(p, part)` is called on all ranks in turn, with
   /// what on the last node is the rank's complete part, and elsewhere memory for as much.
   template <class Input, class Deliver>
@@ -161,18 +167,12 @@ void fold_in_order(Call& by, const engine_call<collective::all_reduce, T>& it,
     return fold_gathered(by, it.input, it.output, it.count, operation);
   message_pieces<Call, T> pieces{by, it.count, true, 0};
   relay<Call, T, Operation> line{by, operation, pieces.longest_piece(), pieces.longest_part()};
-  using from = typename relay<Call, T, Operation>::piece_input;
-  line.run(
-      pieces.number(),
-      [&](int piece) {
-        return from{offset(it.input, pieces.begin(piece)), pieces.parts_of(piece)};
-      },
-      [&](int piece, const T* complete) {
-        T* const part = offset(it.output, pieces.mine(piece).begin);
-        by.across.template evenly<collective::broadcast, T>(
-            line.is_last() ? complete : nullptr, part, pieces.mine(piece).count, line.last());
-        pieces.spread_inside(piece, part, it.output);
-      });
+  line.run(pieces.number(), line.inputs_in(it.input, pieces), [&](int piece, const T* complete) {
+    T* const part = offset(it.output, pieces.mine(piece).begin);
+    by.across.template evenly<collective::broadcast, T>(line.is_last() ? complete : nullptr, part,
+                                                        pieces.mine(piece).count, line.last());
+    pieces.spread_inside(piece, part, it.output);
+  });
 }
 
 template <class Call, class T, class Operation>
@@ -182,16 +182,10 @@ void fold_in_order(Call& by, const engine_call<collective::reduce, T>& it,
     return fold_gathered(by, it.input, it.output, it.count, operation);
   message_pieces<Call, T> pieces{by, it.count, true, 0};
   relay<Call, T, Operation> line{by, operation, pieces.longest_piece(), pieces.longest_part()};
-  using from = typename relay<Call, T, Operation>::piece_input;
-  line.run(
-      pieces.number(),
-      [&](int piece) {
-        return from{offset(it.input, pieces.begin(piece)), pieces.parts_of(piece)};
-      },
-      [&](int piece, T* complete) {
-        line.hand_to(by.root_node, complete, complete, pieces.mine(piece).count);
-        if (by.on_root_node()) pieces.collect_inside(piece, complete, it.output);
-      });
+  line.run(pieces.number(), line.inputs_in(it.input, pieces), [&](int piece, T* complete) {
+    line.hand_to(by.root_node, complete, complete, pieces.mine(piece).count);
+    if (by.on_root_node()) pieces.collect_inside(piece, complete, it.output);
+  });
 }
 
 /// A node's block is a piece, and its ranks' shares the parts.
