@@ -135,8 +135,8 @@ class communicator : public host::communicator<team> {
       const std::size_t count = std::min(section, whole - begin);
       const operand_counts now{all.input == 0 ? 0 : count, all.output == 0 ? 0 : count};
       host::operands part = memory;
-      part.input = static_cast<const T*>(memory.input) + begin;
-      part.output = static_cast<T*>(memory.output) + begin;
+      if (memory.input != nullptr) part.input = static_cast<const T*>(memory.input) + begin;
+      if (memory.output != nullptr) part.output = static_cast<T*>(memory.output) + begin;
       run_copied<T>(plan, part, parts.section(count), now, operation, mine);
     }
   }
@@ -198,8 +198,8 @@ inline std::size_t front_bytes(int size) {
   return (team::bytes_for(size) + large_page - 1) / large_page * large_page;
 }
 inline std::size_t region_bytes(int size, const options& how) {
-  // Not a power of two: with places in all ranks' parts whose lower bits are alike, folds took
-  // three times as long (AMD Zen's first-level cache predicts ways by a hash of addresses).
+  // Not a power of two: where the ranks' places had all lower bits of their addresses alike, folds
+  // took two to three times as long on an AMD EPYC.
   constexpr std::size_t page = 4096, shift = 5 * page;
   return front_bytes(size) +
          static_cast<std::size_t>(size) * (how.arena_bytes / page * page + shift);
