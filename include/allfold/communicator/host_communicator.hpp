@@ -71,8 +71,11 @@ class communicator {
     shared()->fail(failure_kind::misuse, rank(),
                    "rank " + std::to_string(rank()) + " gives up: " + why);
   }
-  /// Fails the team because this rank leaves with an exception: the others hear its text.
-  void leave_with(const std::exception_ptr& thrown) { fail_with(thrown, nullptr); }
+  /// Fails the team because this rank leaves with an exception: the others hear its text. A
+  /// communicator that was moved from is no rank any more, and says nothing.
+  void leave_with(const std::exception_ptr& thrown) {
+    if (member_) fail_with(thrown, nullptr);
+  }
 
   /// What all ranks do and have done, in words: for each its process, how many collectives it has
   /// completed, which it is in and for whom it waits, and its last `calls` calls, `remembered` at
