@@ -7,6 +7,7 @@
 #include <allfold/communicator/witness.hpp>
 #include <cerrno>
 #include <cstring>
+#include <exception>
 #include <memory>
 #include <vector>
 
@@ -28,7 +29,10 @@ class membership {
         scratch_{*team_, rank} {}
   membership(const membership&) = delete;
   membership& operator=(const membership&) = delete;
-  ~membership() { team_->of(rank_).left.store(true); }
+  ~membership() {
+    team_->of(rank_).left_by_exception.store(std::uncaught_exceptions() > exceptions_);
+    team_->of(rank_).left.store(true);
+  }
 
   int rank() const { return rank_; }
   int size() const { return team_->size(); }
@@ -42,8 +46,7 @@ class membership {
   /// have completed an earlier collective.
   void enter(const call& mine, const operands& memory) {
     call_ = &mine;
-    if (team_->failed()) [[unlikely]]
-      team_->throw_failure(rank_, describe_mine());
+    require_team();
     limit_lead();
     std::byte* const scratch = scratch_.of(memory.scratch_bytes);
     post& own = team_->post_of(rank_, number_);
@@ -118,11 +121,14 @@ class membership {
   bool is_far(int peer, buffer where) requires Team::dies_alone {
     return peer != rank_ && where != buffer::slot && Team::is_far(shown_by(contact(peer), where));
   }
-  /// Copies `bytes` bytes from or to such memory.
+  /// Copies `bytes` bytes from or to such memory. Throws if the team has failed meanwhile: this
+  /// process may have been stopped for so long that the memory is another's.
   void fetch(int peer, const void* from, void* to, std::size_t bytes) requires Team::dies_alone {
+    require_team();
     require_copied(peer, bytes, team_->copy_from(peer, from, to, bytes));
   }
   void store(int peer, void* to, const void* from, std::size_t bytes) requires Team::dies_alone {
+    require_team();
     require_copied(peer, bytes, team_->copy_to(peer, to, from, bytes));
   }
   /// This rank's own memory for copies of such elements; good until the next call.
@@ -159,6 +165,10 @@ class membership {
     post* said = nullptr;
   };
 
+  void require_team() const {
+    if (team_->failed()) [[unlikely]]
+      team_->throw_failure(rank_, describe_mine());
+  }
   static std::size_t at(int rank) { return static_cast<std::size_t>(rank); }
 
   static std::byte* shown_by(const post& its, buffer where) {
@@ -277,6 +287,7 @@ class membership {
   typename Team::scratch scratch_;
   traffic traffic_;
   unsigned questions_ = 0;
+  int exceptions_ = std::uncaught_exceptions();
 };
 
 }  // namespace allfold::host

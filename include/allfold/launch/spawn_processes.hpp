@@ -59,12 +59,13 @@ int live_as_process(processes::shared_region& region, int rank, int size, Body& 
                     const processes::options& how) {
   std::byte* const place = region.data();
   processes::seat& own = processes::team_state{place, size}.of(rank);
+  std::shared_ptr<processes::shared_world> world;  // keeps the seat until a note is left there
   try {
     region.close_descriptor();
-    auto world = std::make_shared<processes::shared_world>(
-        std::move(region), processes::front_bytes(size), size, rank);
+    world = std::make_shared<processes::shared_world>(std::move(region),
+                                                      processes::front_bytes(size), size, rank);
     processes::communicator ranks{
-        std::make_shared<processes::team>(std::move(world), place, size, rank,
+        std::make_shared<processes::team>(world, place, size, rank,
                                           processes::team_options_of(how, size)),
         rank, how};
     try {
