@@ -5,6 +5,7 @@
 #include <allfold/communicator/concepts.hpp>
 #include <allfold/communicator/membership.hpp>
 #include <allfold/communicator/report.hpp>
+#include <allfold/communicator/shrink.hpp>
 #include <allfold/execution/host.hpp>
 #include <allfold/schedule/direct.hpp>
 #include <exception>
@@ -127,7 +128,26 @@ class communicator {
 
   const std::shared_ptr<Team>& shared() const { return member_->shared(); }
 
+ protected:
+  /// What `shrink` does, which gives the communicator its own type: a communicator of the ranks
+  /// that are left, in their old order. All of them call it, also those that have heard of no
+  /// failure: the team has failed at the latest when the first of them calls. This communicator is
+  /// of no use afterwards, and may be replaced by the new one.
+  ///
+  /// Left is who calls it. Out is a rank that has left or whose process has ended, and one that
+  /// lives but does not come within `how.timeout`. If nobody is out, the same ranks go on. All
+  /// agree, also if some end meanwhile; who ends before the new team has come together is out as
+  /// well. Afterwards no rank that is out uses the memory of one that is left.
+  ///
+  /// Throws rank_lost_error, "excluded by …", if this rank is out itself since it came too late;
+  /// usage_error if this communicator was shrunk before, or if there is no memory for a new team.
+  communicator shrunk(const shrink_options& how, std::source_location where) const {
+    return communicator{lasting_successor_of(*member_, how, where)};
+  }
+
  private:
+  explicit communicator(std::unique_ptr<membership<Team>> member) : member_{std::move(member)} {}
+
   /// Fails the team because of an exception, from the collective `mine` if there is one. If no
   /// memory is left for the whole text, less is said.
   void fail_with(const std::exception_ptr& thrown, const call* mine) {

@@ -44,6 +44,9 @@ struct alignas(64) post {
 };
 static_assert(sizeof(post) == 65 * 64);  // an odd number of cache lines spreads over cache sets
 
+/// What a rank says when the ranks of a failed team agree on who is left; see shrink.hpp.
+enum class survival : std::uint8_t { not_asked, claimed, given_up };
+
 /// What a rank has done. Only the rank itself writes; the counters only grow.
 struct alignas(128) record {
   std::atomic<std::uint64_t> progress{0};   ///< turns, over all collectives
@@ -53,6 +56,8 @@ struct alignas(128) record {
   std::atomic<bool> left_by_exception{false};
   /// 1 + the rank that it has been waiting for for a while, or 0.
   std::atomic<std::int32_t> waits_for{0};
+  std::atomic<survival> survives{survival::not_asked};
+  std::atomic<bool> arrived_after{false};  ///< in this team, out of one that has failed
 };
 
 /// The kinds of failure that all ranks are told of.

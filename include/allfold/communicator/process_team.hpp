@@ -3,6 +3,7 @@
 
 #include <allfold/communicator/far_memory.hpp>
 #include <allfold/communicator/report.hpp>
+#include <allfold/communicator/region_copies.hpp>
 #include <allfold/communicator/shared_world.hpp>
 #include <allfold/communicator/team_state.hpp>
 
@@ -68,22 +69,9 @@ class team : public team_state {
   void copy_through_region() { head().no_single_copy.store(true); }
 
   /// A rank's scratch memory, which others may read, and its own for copies of far elements.
-  class scratch {
+  class scratch : public shared_scratch {
    public:
-    scratch(team& of, int) : world_{of.world_} {}
-    scratch(const scratch&) = delete;
-    scratch& operator=(const scratch&) = delete;
-    ~scratch() {
-      if (place_ != nullptr) world_->heap().give_back(place_);
-    }
-    std::byte* of(std::size_t bytes) {
-      if (bytes <= size_) return place_;
-      if (place_ != nullptr) world_->heap().give_back(std::exchange(place_, nullptr));
-      size_ = 0;
-      place_ = world_->heap().take(bytes);
-      size_ = bytes;
-      return place_;
-    }
+    scratch(team& of, int) : shared_scratch{of.world_} {}
     std::byte* own(std::size_t bytes) {
       const std::size_t lines = (bytes + sizeof(line) - 1) / sizeof(line);
       if (lines > own_.size()) own_.resize(lines);
@@ -94,15 +82,50 @@ class team : public team_state {
     struct alignas(64) line {
       std::byte bytes[64];
     };
-    std::shared_ptr<shared_world> world_;
-    std::byte* place_ = nullptr;
-    std::size_t size_ = 0;
     std::vector<line> own_;
   };
+
+  // ---- those that are left after a failure; see shrink.hpp ----
+
+  /// The state of a new team of these ranks, in this process's part of the memory, which is lent
+  /// until all of them have left it.
+  std::byte* made_for(const std::vector<int>& members) {
+    const auto ranks = static_cast<int>(members.size());
+    std::byte* const made = world_->lend(bytes_for(ranks), [ranks](std::byte* it) {
+      return team_state{it, ranks}.all_left();
+    });
+    const team_state state{made, ranks};
+    state.make([](int) { return 0; });
+    for (int each = 0; each < ranks; ++each)
+      state.of(each).succeed(of(members[static_cast<std::size_t>(each)]));
+    return made;
+  }
+  /// Makes this rank's proposal of who is left. Throws if there is no memory for their team.
+  void propose(int rank, const std::vector<int>& left, const host::team_options&) {
+    team_state::propose(rank, left);
+    of(rank).successor = shown(made_for(left));
+  }
+  void withdraw(int rank) { world_->take_back(reached(of(rank).successor)); }
+  /// The new team as its rank `rank`. Once there is a decider.
+  std::shared_ptr<team> successor(int rank, const host::team_options& options) const {
+    const int ranks = static_cast<int>(proposed_by(decider()).size());
+    std::byte* const place = reached(of(decider()).successor);
+    auto taken = std::make_shared<team>(world_, place, ranks, rank, options);
+    taken->follow(*this);
+    return taken;
+  }
+  /// True if the rank may use others' memory though the team has failed: if its process goes on.
+  bool may_disturb(int peer) { return !dead(peer) && (stopped(peer) || of(peer).folding.load()); }
+  /// Ends the process of such a rank. True if it has ended.
+  bool end(int peer) {
+    return process_of(peer) != getpid() && watch(peer).end(std::chrono::seconds{2});
+  }
 
   /// A rank that others could not wait for may use this process's shared memory again: none of it
   /// is handed out once more.
   void keep_memory() { world_->heap().keep(); }
+  /// It does not any more.
+  void release_memory() { world_->heap().release(); }
 
   /// Reaches others as ranks of `other` do, where the same ranks are connected already.
   void follow(const team& other) {
@@ -139,7 +162,9 @@ class team : public team_state {
     for (int peer = 0; peer < size(); ++peer)
       while (of(peer).arrived.load() < stage) {
         if (!waiting.pass()) continue;
-        if (failed()) throw_failure(rank_, coming_together);
+        const bool fails = failed();
+        if (of(peer).arrived.load() >= stage) break;  // before the failure, which is a later one
+        if (fails) throw_failure(rank_, coming_together);
         if (const int lost = find_lost(stage); lost >= 0) absent(lost, failure_kind::lost, "");
         if (waiting.expired()) {
           const auto waited =

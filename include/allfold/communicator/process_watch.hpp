@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <allfold/communicator/patience.hpp>
 #include <cerrno>
 #include <csignal>
 #include <cstdint>
@@ -95,6 +96,18 @@ class process_watch {
     if (ended()) return false;
     const char state = status_of(process_).state;
     return state == 'T' || state == 't';
+  }
+  /// Ends the process by SIGKILL, which can't be held back, and waits until it has ended, for
+  /// `limit` at the longest. True if it has ended.
+  bool end(std::chrono::steady_clock::duration limit) {
+    if (process_ == 0 || ended()) return process_ != 0;
+    if (descriptor_ >= 0)
+      syscall(SYS_pidfd_send_signal, descriptor_, SIGKILL, nullptr, 0u);
+    else
+      kill(process_, SIGKILL);
+    patience waiting{true, limit};
+    while (!ended() && !waiting.expired()) waiting.pass();
+    return ended();
   }
   /// "its process 4711 is stopped".
   std::string in_words() {

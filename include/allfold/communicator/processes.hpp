@@ -82,14 +82,10 @@ class communicator : public host::communicator<team> {
   template <class T, class Schedule, class Operation>
   void run(const Schedule& plan, const host::operands& memory, const partition& parts,
            const Operation& operation, const call& mine) {
-    if (!reads_slots<Schedule> && !copies_once()) {
-      const region_copies place = in_region(
-          memory, operand_counts_of(Schedule::kind, rank(), root_of(plan), parts), sizeof(T), mine);
-      base::run<T>(plan, place.operands(), parts, operation, mine);
-      place.bring_back();
-    } else {
+    if (reads_slots<Schedule> || copies_once())
       base::run<T>(plan, memory, parts, operation, mine);
-    }
+    else
+      run_through_region<T>(plan, memory, parts, operation, mine);
   }
 
   /// Divides the ranks into teams: those that give the same color, ordered by key, then by rank.
@@ -100,6 +96,13 @@ class communicator : public host::communicator<team> {
                      std::source_location where = std::source_location::current()) {
     const host::division mine = host::divide(*this, color, key, where);
     return team_of(mine, shared()->options(), where);
+  }
+
+  /// Goes on after a failure, with the ranks that are left; see host::communicator::shrunk. The new
+  /// ranks have this one's memory and options.
+  communicator shrink(host::shrink_options how = {},
+                      std::source_location where = std::source_location::current()) {
+    return communicator{base::shrunk(how, where)};
   }
 
   /// The same ranks once more, for a second thread of each: calls on one do not wait for calls on
@@ -114,15 +117,42 @@ class communicator : public host::communicator<team> {
 
  private:
   explicit communicator(std::shared_ptr<team> made, int rank) : base{std::move(made), rank} {}
+  explicit communicator(base&& made) : base{std::move(made)} {}
 
-  region_copies in_region(const host::operands& memory, const operand_counts& counts,
-                          std::size_t size, const call& mine) {
+  /// The same with operands that other ranks can't reach: section by section if that gives the same
+  /// bits, so that copies stay in the caches; else in one piece.
+  template <class T, class Schedule, class Operation>
+  void run_through_region(const Schedule& plan, const host::operands& memory,
+                          const partition& parts, const Operation& operation, const call& mine) {
+    constexpr std::size_t section = std::max<std::size_t>(section_bytes / sizeof(T), 1);
+    const operand_counts all = operand_counts_of(Schedule::kind, rank(), root_of(plan), parts);
+    const std::size_t whole = std::max(all.input, all.output);
+    if (whole <= section || !has_sections(plan, size())) {
+      run_copied<T>(plan, memory, parts, all, operation, mine);
+      return;
+    }
+    for (std::size_t begin = 0; begin < whole; begin += section) {
+      const std::size_t count = std::min(section, whole - begin);
+      const operand_counts now{all.input == 0 ? 0 : count, all.output == 0 ? 0 : count};
+      host::operands part = memory;
+      part.input = static_cast<const T*>(memory.input) + begin;
+      part.output = static_cast<T*>(memory.output) + begin;
+      run_copied<T>(plan, part, parts.section(count), now, operation, mine);
+    }
+  }
+  template <class T, class Schedule, class Operation>
+  void run_copied(const Schedule& plan, const host::operands& memory, const partition& parts,
+                  const operand_counts& counts, const Operation& operation, const call& mine) {
+    if (!copies_) copies_ = std::make_unique<region_copies>(shared()->world());
+    host::operands used;
     try {
-      return region_copies{*shared()->world(), memory, counts, size};
-    } catch (const error& thrown) {
+      used = copies_->bring(memory, counts, sizeof(T));
+    } catch (const error& thrown) {  // there is no room
       abort(describe(mine, number()) + ": " + thrown.what());
       throw;
     }
+    base::run<T>(plan, used, parts, operation, mine);
+    region_copies::bring_back(memory, used, counts, sizeof(T));
   }
 
   /// A new team of some of the ranks, whose first makes it.
@@ -140,21 +170,13 @@ class communicator : public host::communicator<team> {
   }
   /// The state of a new team of these ranks, in this one's shared memory.
   std::byte* made_for(const std::vector<int>& members, std::source_location where) {
-    const auto ranks = static_cast<int>(members.size());
-    const auto ended = [ranks](std::byte* place) { return team_state{place, ranks}.all_left(); };
-    std::byte* made = nullptr;
     try {
-      made = shared()->world()->lend(team::bytes_for(ranks), ended);
+      return shared()->made_for(members);
     } catch (const std::exception& thrown) {
-      abort("a team of " + std::to_string(ranks) + " ranks at " + place_of(where) + ": " +
+      abort("a team of " + std::to_string(members.size()) + " ranks at " + place_of(where) + ": " +
             thrown.what());
       throw;
     }
-    const team_state state{made, ranks};
-    state.make([](int) { return 0; });
-    for (int each = 0; each < ranks; ++each)
-      state.of(each).succeed(shared()->of(members[static_cast<std::size_t>(each)]));
-    return made;
   }
   static std::shared_ptr<team> connected(std::shared_ptr<team> shared, const options& how) {
     shared->connect(how.copying != copying::through_region);
@@ -162,6 +184,8 @@ class communicator : public host::communicator<team> {
   }
   template <class Exchange>
   static std::shared_ptr<team> found(int rank, int size, Exchange& exchange, const options& how);
+
+  std::unique_ptr<region_copies> copies_;  ///< once they were needed
 };
 
 /// How ranks wait, among so many.
@@ -174,7 +198,11 @@ inline std::size_t front_bytes(int size) {
   return (team::bytes_for(size) + large_page - 1) / large_page * large_page;
 }
 inline std::size_t region_bytes(int size, const options& how) {
-  return front_bytes(size) + static_cast<std::size_t>(size) * (how.arena_bytes / 4096 * 4096);
+  // Not a power of two: with places in all ranks' parts whose lower bits are alike, folds took
+  // three times as long (AMD Zen's first-level cache predicts ways by a hash of addresses).
+  constexpr std::size_t page = 4096, shift = 5 * page;
+  return front_bytes(size) +
+         static_cast<std::size_t>(size) * (how.arena_bytes / page * page + shift);
 }
 
 template <class Exchange>

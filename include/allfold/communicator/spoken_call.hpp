@@ -5,7 +5,6 @@
 #include <allfold/communicator/call.hpp>
 #include <allfold/communicator/kept_calls.hpp>
 #include <array>
-#include <cstring>
 #include <vector>
 
 namespace allfold::processes {
@@ -79,8 +78,7 @@ class call_speaker {
   template <std::size_t N>
   static void write(char (&to)[N], std::string_view text) {
     const std::size_t length = std::min(text.size(), N - 1);
-    std::memcpy(to, text.data(), length);
-    to[length] = '\0';
+    to[text.copy(to, length)] = '\0';
   }
 
   std::uint16_t site_of(const call& it) {

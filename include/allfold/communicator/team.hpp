@@ -94,6 +94,30 @@ class team {
   static std::byte* shown(std::byte* own) { return own; }
   static std::byte* reached(std::byte* shown) { return shown; }
 
+  // ---- those that are left after a failure; see shrink.hpp ----
+
+  /// The rank whose proposal counts, or −1.
+  int decider() const { return decider_.load(); }
+  /// Makes a rank's proposal count, unless another's does.
+  bool decide(int rank) {
+    int none = -1;
+    return decider_.compare_exchange_strong(none, rank);
+  }
+  /// Makes a rank's proposal of who is left.
+  void propose(int rank, const std::vector<int>& left, const team_options& options) {
+    seat& own = seats_[static_cast<std::size_t>(rank)];
+    own.proposed = left;
+    own.successor = std::make_shared<team>(static_cast<int>(left.size()), options);
+  }
+  void withdraw(int rank) { seats_[static_cast<std::size_t>(rank)].successor.reset(); }
+  const std::vector<int>& proposed_by(int rank) const {
+    return seats_[static_cast<std::size_t>(rank)].proposed;
+  }
+  /// The new team. Once there is a decider.
+  std::shared_ptr<team> successor(int, const team_options&) const {
+    return seats_[static_cast<std::size_t>(decider())].successor;
+  }
+
   /// A rank's scratch memory.
   class scratch {
    public:
@@ -115,6 +139,8 @@ class team {
   using kept_calls = host::kept_calls<5>;
   struct seat : record {
     kept_calls said;
+    std::vector<int> proposed;  ///< as those that are left
+    std::shared_ptr<team> successor;
   };
 
   static kept_calls::words packed(const call& it) {
@@ -137,6 +163,7 @@ class team {
   std::unique_ptr<post[]> posts_;
   std::unique_ptr<seat[]> seats_;
   std::atomic<bool> failed_{false};
+  std::atomic<int> decider_{-1};
   std::mutex mutex_;
   failure_kind kind_ = failure_kind::lost;
   int origin_ = -1;

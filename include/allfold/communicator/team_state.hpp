@@ -23,27 +23,30 @@ struct seat : host::record {
   /// How the process ended. 0: nobody will say; 1: its parent will, when it has ended; else what
   /// `waitpid` gave, times 4, plus 2.
   std::atomic<std::int32_t> ending{0};
-  std::ptrdiff_t ending_at = 0;           ///< bytes from here to the seat whose `ending` counts
+  /// The ranks that are left go on without it, or are about to agree on who does: for the parent.
+  std::atomic<bool> left_out{false}, shrinks{false};
+  std::ptrdiff_t first_at = 0;            ///< bytes from here to the process's first seat
   const std::uint64_t* sample = nullptr;  ///< something in its own memory, to be read by others
   kept_calls said;
   call_sites sites;
   host::failure_kind thrown_kind;  ///< of what it threw, if that is not empty
   char thrown[1024];               ///< by `spawn_processes`, when it is through
+  std::byte* successor = nullptr;  ///< the state of the team that it proposes for who is left
 
   /// This seat is of the same process as an older one in the same memory.
   void succeed(const seat& older) {
     process.store(older.process.load());
     begin.store(older.begin.load());
-    ending_at = address_of(older.noted()) - address_of(*this);
+    first_at = address_of(older.first()) - address_of(*this);
   }
-  /// Where it is said how the process ended.
-  const seat& noted() const {
-    return *std::launder(reinterpret_cast<const seat*>(address_of(*this) + ending_at));
+  /// The process's seat in the first team, which its parent looks at.
+  seat& first() const {
+    return *std::launder(reinterpret_cast<seat*>(address_of(*this) + first_at));
   }
 
  private:
-  static const std::byte* address_of(const seat& it) {
-    return reinterpret_cast<const std::byte*>(&it);
+  static std::byte* address_of(const seat& it) {
+    return reinterpret_cast<std::byte*>(const_cast<seat*>(&it));
   }
 };
 
@@ -53,11 +56,13 @@ struct team_head {
   /// 0: none; else 1, plus 2 once the text is complete, plus 4 times the kind, plus 16 times the
   /// origin + 1. So kind and origin are known even if who began to write the text can't end it.
   std::atomic<std::int32_t> failure;
-  std::atomic<bool> no_single_copy;  ///< some rank can't read another's memory
+  std::atomic<bool> no_single_copy;   ///< some rank can't read another's memory
+  std::atomic<std::int32_t> decider;  ///< 1 + the rank whose proposal says who is left; 0 before
   char text[longest_text + 1];
 };
 
-/// A team's state as anyone sees it who has the memory mapped: the head, the seats, the posts.
+/// A team's state as anyone sees it who has the memory mapped: the head, the seats, the posts, and
+/// for each rank a row of bits, for its proposal of who is left.
 class team_state {
  public:
   /// The state of a team of `size` ranks that lies at `place`.
@@ -65,7 +70,7 @@ class team_state {
 
   /// How many bytes it takes.
   static std::size_t bytes_for(int size) {
-    return posts_at(size) + static_cast<std::size_t>(size) * host::window * sizeof(host::post);
+    return rows_at(size) + static_cast<std::size_t>(size) * row_bytes(size);
   }
   /// Begins it. `process_of(rank)` is the number of the rank's process if that is known already,
   /// or 0.
@@ -78,6 +83,7 @@ class team_state {
     const std::size_t posts = static_cast<std::size_t>(size_) * host::window;
     for (std::size_t i = 0; i < posts; ++i)
       new (place_ + posts_at(size_) + i * sizeof(host::post)) host::post;
+    std::memset(place_ + rows_at(size_), 0, static_cast<std::size_t>(size_) * row_bytes(size_));
   }
 
   int size() const { return size_; }
@@ -119,6 +125,27 @@ class team_state {
     return await_text() ? head().text : unsaid();
   }
 
+  // ---- who is left; see shrink.hpp ----
+
+  /// The rank whose proposal counts, or −1.
+  int decider() const { return head().decider.load() - 1; }
+  /// Makes a rank's proposal count, unless another's does.
+  bool decide(int rank) const {
+    std::int32_t none = 0;
+    return head().decider.compare_exchange_strong(none, rank + 1);
+  }
+  /// The ranks that are left, as a rank proposes.
+  std::vector<int> proposed_by(int rank) const {
+    std::vector<int> left;
+    for (int each = 0; each < size_; ++each)
+      if (std::to_integer<int>(row_of(rank)[each / 8] >> each % 8) % 2 == 1) left.push_back(each);
+    return left;
+  }
+  void propose(int rank, const std::vector<int>& left) const {
+    std::memset(row_of(rank), 0, row_bytes(size_));
+    for (const int each : left) row_of(rank)[each / 8] |= std::byte{1} << each % 8;
+  }
+
   /// Watches a rank's process, as far as it is known yet.
   process_watch watch_of(int rank) const {
     const pid_t process = of(rank).process.load();
@@ -151,6 +178,14 @@ class team_state {
   }
   static std::size_t posts_at(int size) { return (seat_at(size) + page - 1) / page * page; }
 
+  static std::size_t rows_at(int size) {
+    return posts_at(size) + static_cast<std::size_t>(size) * host::window * sizeof(host::post);
+  }
+  static std::size_t row_bytes(int size) { return (static_cast<std::size_t>(size) + 7) / 8; }
+  std::byte* row_of(int rank) const {
+    return place_ + rows_at(size_) + static_cast<std::size_t>(rank) * row_bytes(size_);
+  }
+
   /// Waits for the text of a failure. Whoever writes it may be killed or stopped meanwhile.
   bool await_text() const {
     patience waiting{true, std::chrono::milliseconds{500}};
@@ -173,7 +208,7 @@ class team_state {
   /// The same for how a process ended: its parent takes notice a little later than others.
   std::int32_t await_ending(int rank) const {
     patience waiting{true, std::chrono::milliseconds{500}};
-    const std::atomic<std::int32_t>& ending = of(rank).noted().ending;
+    const std::atomic<std::int32_t>& ending = of(rank).first().ending;
     while (ending.load() == 1)
       if (waiting.pass() && waiting.expired()) break;
     return ending.load();

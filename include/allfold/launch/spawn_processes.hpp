@@ -59,7 +59,7 @@ int live_as_process(processes::shared_region& region, int rank, int size, Body& 
                     const processes::options& how) {
   std::byte* const place = region.data();
   processes::seat& own = processes::team_state{place, size}.of(rank);
-  std::shared_ptr<processes::shared_world> world;  // keeps the seat until a note is left there
+  std::shared_ptr<processes::shared_world> world;  // lasts until the last word is written
   try {
     region.close_descriptor();
     world = std::make_shared<processes::shared_world>(std::move(region),
@@ -111,13 +111,14 @@ class forked_ranks {
     running_.push_back(true);
     state_.of(rank).process.store(made);
   }
-  /// Waits for all. Those that go on when one or the team has failed are killed after `grace`.
+  /// Waits for all. Those that go on when one or the team has failed are killed after `grace`,
+  /// unless they have agreed to go on without it.
   void wait(std::chrono::steady_clock::duration grace) {
-    std::optional<std::chrono::steady_clock::time_point> deadline;
+    auto last_well = std::chrono::steady_clock::now();
     while (look()) {
-      if (!deadline && (!failed_.empty() || state_.failed()))
-        deadline = std::chrono::steady_clock::now() + grace;
-      if (deadline && std::chrono::steady_clock::now() > *deadline) kill_rest();
+      const auto now = std::chrono::steady_clock::now();
+      if (!is_in_trouble()) last_well = now;
+      if (now - last_well > grace) kill_rest();
       std::this_thread::sleep_for(pause);
     }
   }
@@ -135,6 +136,19 @@ class forked_ranks {
 
  private:
   static constexpr std::chrono::milliseconds pause{2};
+
+  /// True if something has failed that those who run are not done with.
+  bool is_in_trouble() const {
+    bool only_left_out = true;  // of those who run
+    for (const process_ending& each : endings_) {
+      if (!running_[static_cast<std::size_t>(each.rank)]) continue;
+      if (state_.of(each.rank).shrinks.load()) return false;
+      if (!state_.of(each.rank).left_out.load()) only_left_out = false;
+    }
+    for (const int rank : failed_)
+      if (!state_.of(rank).left_out.load()) return true;
+    return only_left_out || (state_.failed() && state_.decider() < 0);
+  }
 
   /// Takes notice of ranks that have ended. True if others are running.
   bool look() {
@@ -191,7 +205,8 @@ inline processes::shared_region region_for(int size, const processes::options& h
 /// ended, by rank. `world` is a processes::communicator&. What `body` changes, but for shared
 /// memory, is its own process's. When it returns the process ends at once: output is flushed, but
 /// nothing that the caller has made is destroyed. If a rank or the team fails, those that have not
-/// ended `how.timeout` and a second later are killed; if the caller ends, all are.
+/// ended `how.timeout` and a second later are killed, unless they have gone on without it by
+/// `shrink`; if the caller ends, all are.
 ///
 /// As always with fork: call it while no other thread of the process is running. Throws itself only
 /// if `size` < 1, or process_error if the system refuses memory or a process.
