@@ -1,7 +1,6 @@
 // Work in processes forked from a test, and memory that they share with it. Linux.
 #pragma once
 
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -11,29 +10,13 @@
 #include <csignal>
 #include <cstddef>
 #include <cstdio>
-#include <new>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "support/shared_with_children.hpp"
+
 namespace test {
-
-/// Something that this process shares with those that it forks.
-template <class T>
-class shared_with_children {
- public:
-  shared_with_children()
-      : it_{new (mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-                      0)) T} {}
-  shared_with_children(const shared_with_children&) = delete;
-  shared_with_children& operator=(const shared_with_children&) = delete;
-  ~shared_with_children() { munmap(it_, sizeof(T)); }
-  T& operator*() const { return *it_; }
-  T* operator->() const { return it_; }
-
- private:
-  T* it_;
-};
 
 /// A text that several processes add to; what finds no room is left out.
 class shared_text {

@@ -234,28 +234,27 @@ class membership {
     const waiting_sign sign{team_->of(rank_).waits_for, peer};
     sighting seen;
     do {
-      if (ready()) return;
       if (team_->failed()) {
         if (ready()) return;  // it came before the failure, which is another collective's
         team_->throw_failure(rank_, describe_mine());
       }
-      seen.look(*team_, end_of_waits(*team_, peer, rank_));
-      const int lost = find_lost(peer);
+      const bool late = waiting.expired();
+      seen.look(*team_, end_of_waits(*team_, peer, rank_), waiting.now());
+      const int lost = find_lost(peer, waiting.now());
       if (lost >= 0 && !ready()) fail(failure_kind::lost, witnessed().absence(lost, peer, seen));
-      if (waiting.expired())
-        fail(failure_kind::timeout, witnessed().lateness(peer, seen, waiting.limit()));
+      if (late) fail(failure_kind::timeout, witnessed().lateness(peer, seen, waiting.limit()));
       waiting.pass();
-    } while (true);
+    } while (!ready());
   }
-  /// The rank that is waited for if it has left or its process has ended; now and then also any
-  /// other that can't complete this collective any more, since the awaited one may wait for that
-  /// one, or not come here for long. Else −1.
-  int find_lost(int peer) {
-    if (team_->gone(peer)) return peer;
-    if (++questions_ % 128 != 0) return -1;
+  /// The rank that is waited for if it has left; now and then also any that can't complete this
+  /// collective any more, since it has left or its process has ended: the awaited one may wait for
+  /// that one, or not come here for long. Else −1.
+  int find_lost(int peer, patience::clock::time_point now) {
+    if (team_->of(peer).left.load()) return peer;
+    if (!asks_.is_due(now)) return -1;
     for (int each = 0; each < size(); ++each)
       if (each != rank_ && (team_->of(each).left.load() || team_->dead(each)) &&
-          team_->of(each).completed.load() <= number_)
+          (each == peer || team_->of(each).completed.load() <= number_))
         return each;
     return -1;
   }
@@ -286,7 +285,7 @@ class membership {
   std::vector<peer_state> peers_;
   typename Team::scratch scratch_;
   traffic traffic_;
-  unsigned questions_ = 0;
+  now_and_then asks_{std::chrono::milliseconds{10}};
   int exceptions_ = std::uncaught_exceptions();
 };
 

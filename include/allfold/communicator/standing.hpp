@@ -54,14 +54,14 @@ class sighting {
   using clock = std::chrono::steady_clock;
 
   template <class Team>
-  void look(Team& team, int rank) {
+  void look(Team& team, int rank, clock::time_point now) {
     const std::uint64_t moves = standing_of(team, rank).moves();
     if (rank == rank_ && moves == moves_) return;
     moved_ = rank == rank_;
     changed_ = rank_ >= 0;
     rank_ = rank;
     moves_ = moves;
-    since_ = clock::now();
+    since_ = now;
   }
   /// The rank that was looked at, or −1.
   int rank() const { return rank_; }
