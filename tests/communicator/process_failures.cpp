@@ -13,6 +13,7 @@
 
 #include <fcntl.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 
 #include <algorithm>
 #include <atomic>
@@ -20,6 +21,7 @@
 #include <csignal>
 #include <cstdint>
 #include <cstdlib>
+#include <random>
 #include <span>
 #include <string>
 #include <thread>
@@ -128,6 +130,51 @@ void stop_at_step(int index) {
 }
 
 }  // namespace
+
+TEST_CASE("a rank is killed at any moment") {
+  // From before it joins to the middle of whatever it does, by a timer.
+  const auto play = [](std::size_t number) {
+    constexpr int size = 3;
+    const int culprit = static_cast<int>(number % size);
+    std::mt19937 random{static_cast<unsigned>(number)};
+    const allfold::processes::options options{.timeout = 60s, .arena_bytes = std::size_t{1} << 22};
+    auto region = allfold::detail::region_for(size, options);
+    allfold::detail::forked_ranks ranks{region, size};
+    allfold::processes::team_state{region.data(), size}.make([](int) { return 0; });
+    const auto body = [](world_type& world) {
+      std::vector<float> data(3000), few(5);
+      for (int i = 0;; ++i) {
+        allfold::all_reduce<ring>(world, data);
+        allfold::broadcast(world, few, i % world.size());
+        allfold::barrier(world);
+        if (i % 4 != 3) continue;
+        world_type other = i % 8 == 3 ? world.split(0) : world.companion();
+        allfold::all_reduce<allfold::direct>(other, data);
+      }
+    };
+    for (int rank = 0; rank < size; ++rank)
+      ranks.fork_rank([&](int own) {
+        std::signal(SIGALRM, SIG_DFL);
+        const itimerval once{{0, 0}, {0, 1 + static_cast<suseconds_t>(random() % 6000)}};
+        if (own == culprit) setitimer(ITIMER_REAL, &once, nullptr);
+        return allfold::detail::live_as_process(region, own, size, body, options);
+      });
+    ranks.wait(30s);
+    std::string wrong;
+    for (const allfold::process_ending& each : ranks.endings()) {
+      const auto says = [&](const std::string& part) {
+        return each.thrown.find(part) != std::string::npos;
+      };
+      const bool right = each.rank == culprit ? each.signal == SIGALRM
+                                              : says(rank_name(culprit) + " (its process ") &&
+                                                    says("was killed by signal 14 (Alarm clock)");
+      if (!right) wrong += "\n" + std::to_string(number) + ": " + each.in_words();
+    }
+    return wrong;
+  };
+  const std::string wrong = test::in_processes(3, 300, 5min, play);
+  CHECK_MESSAGE(wrong.empty(), wrong);
+}
 
 TEST_CASE("a rank that was stopped and goes on is told itself, and writes to nobody's memory") {
   for (const bool arena : {false, true})

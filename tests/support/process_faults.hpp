@@ -534,8 +534,10 @@ inline verdict try_out(experiment how) {
   for (const auto limit : {300ms, 3000ms}) {
     if (is_silent(how.what)) how.timeout = limit;
     test::shared_with_children<findings> found;
-    run(how, *found);
+    const auto ended = run(how, *found)[at(how.culprit)];
     it = {judge(how, *found), latest(how, *found)};
+    if (is_said(how.what) && ended.signal != 0)
+      it.wrong += "\n  the rank itself: " + ended.in_words();
     if (it.wrong.empty() || !is_silent(how.what)) break;
   }
   if (!it.wrong.empty()) it.wrong = "\n" + in_words(how) + it.wrong;
