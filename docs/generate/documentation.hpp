@@ -7,6 +7,7 @@
 #include <sstream>
 #include <string>
 #include <string_view>
+#include <utility>
 
 /// The documentation's folder, as a program was told on its command line: `[--check] FOLDER`.
 /// With --check nothing is written, and result() is 1 if anything would have been.
@@ -35,16 +36,46 @@ class documentation {
   /// Makes `text` what stands in a file between the lines <!-- begin MARK --> and <!-- end -->.
   void section(const std::string& name, const std::string& mark, const std::string& text) {
     if (folder_.empty()) return;
-    const std::string whole = read(name), begin = "<!-- begin " + mark + " -->\n";
-    const std::size_t found = whole.find(begin), first = found + begin.size();
-    const std::size_t last = found == whole.npos ? found : whole.find("<!-- end -->", first);
+    const std::string whole = read(name);
+    const auto [first, last] = place_of(whole, mark);
     if (last == whole.npos) return complain(name + " has no section " + mark);
     file(name, whole.substr(0, first) + text + whole.substr(last));
   }
+  /// The same for what is measured: with --check, figures may differ.
+  void section_but_figures(const std::string& name, const std::string& mark,
+                           const std::string& text) {
+    if (folder_.empty()) return;
+    const std::string whole = read(name);
+    const auto [first, last] = place_of(whole, mark);
+    if (only_check_ && last != whole.npos &&
+        without_figures(whole.substr(first, last - first)) == without_figures(text))
+      return;
+    section(name, mark, text);
+  }
 
+  bool only_checks() const { return only_check_; }
   int result() const { return result_; }
 
  private:
+  /// Where a section begins and ends; npos if it is not there.
+  static std::pair<std::size_t, std::size_t> place_of(const std::string& whole,
+                                                      const std::string& mark) {
+    const std::string begin = "<!-- begin " + mark + " -->\n";
+    const std::size_t found = whole.find(begin), first = found + begin.size();
+    return {first, found == whole.npos ? found : whole.find("<!-- end -->", first)};
+  }
+  /// A text with one # for each number.
+  static std::string without_figures(const std::string& text) {
+    std::string plain;
+    for (const char each : text) {
+      const bool digit = each >= '0' && each <= '9';
+      if (!digit)
+        plain += each;
+      else if (plain.empty() || plain.back() != '#')
+        plain += '#';
+    }
+    return plain;
+  }
   std::string read(const std::string& name) const {
     std::ostringstream text;
     text << std::ifstream{folder_ / name, std::ios::binary}.rdbuf();

@@ -1,13 +1,11 @@
 // Something goes wrong at every step of every rank of every schedule. Whatever it is, every rank
 // ends with an error, and from then on its memory is its own.
 
-// The faulty schedules have a base class, which `{.root = root}` leaves out.
-#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
+#include "support/faulty.hpp"
 
 #include <allfold/allfold.hpp>
 
 #include "outcome.hpp"
-#include "support/faulty.hpp"
 
 #include <doctest/doctest.h>
 

@@ -106,14 +106,15 @@ class parent_exchange {
       read_all(end, all, size * ends_.size());
     };
   }
-  /// The parent's: carries out one exchange of `size` bytes.
-  void serve(std::size_t size) {
+  /// The parent's: carries out one exchange of `size` bytes, and returns what all have sent.
+  std::vector<char> serve(std::size_t size) {
     std::vector<char> all(size * ends_.size());
     for (std::size_t i = 0; i < ends_.size(); ++i)
       read_all(ends_[i][0], all.data() + i * size, size);
     for (const auto& each : ends_)
       if (write(each[0], all.data(), all.size()) != static_cast<ssize_t>(all.size()))
         throw std::runtime_error{"write"};
+    return all;
   }
 
  private:
@@ -219,8 +220,9 @@ TEST_CASE("ranks that were started otherwise find each other by an exchange") {
     children.push_back(made);
   }
   for (int round = 0; round < 2; ++round) {
-    exchange.serve(8);
-    exchange.serve(24);
+    std::uint64_t length = 0;
+    std::memcpy(&length, exchange.serve(8).data(), 8);
+    exchange.serve(length);
   }
   for (const pid_t child : children) {
     int status = 0;

@@ -1,14 +1,14 @@
 // Schedules that do what others do, and in which something can be made to go wrong at every step.
 #pragma once
 
+// The faulty schedules have a base class, which the library's `{.root = root}` leaves out. So this
+// comes before the library.
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
+
 #include <allfold/allfold.hpp>
 #include <cstddef>
 #include <string_view>
 #include <type_traits>
-
-// The faulty schedules have a base class, which `{.root = root}` leaves out.
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 
 namespace test {
 
@@ -92,5 +92,3 @@ struct through {
 /// A faulty schedule does the same as the schedule that it wraps.
 template <class Schedule>
 inline constexpr bool allfold::trusted<test::faulty<Schedule>> = true;
-
-#pragma GCC diagnostic pop

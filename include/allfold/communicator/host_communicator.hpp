@@ -185,20 +185,23 @@ struct division {
   std::vector<int> members;  ///< their ranks before, by their new ones
 };
 
+/// With whom a rank wants to be.
+template <class Color>
+struct wish {
+  Color color;
+  int key, rank;
+};
+
 /// Divides the ranks of a communicator. Every rank calls it.
 template <class World, class Color>
 division divide(World& world, Color color, int key, std::source_location where) {
-  struct wish {
-    Color color;
-    int key, rank;
-  };
-  std::vector<wish> all = world.gather(wish{color, key, world.rank()}, where);
-  std::erase_if(all, [&](const wish& each) { return each.color != color; });
-  std::sort(all.begin(), all.end(), [](const wish& a, const wish& b) {
+  std::vector<wish<Color>> all = world.gather(wish<Color>{color, key, world.rank()}, where);
+  std::erase_if(all, [&](const wish<Color>& each) { return each.color != color; });
+  std::sort(all.begin(), all.end(), [](const wish<Color>& a, const wish<Color>& b) {
     return a.key != b.key ? a.key < b.key : a.rank < b.rank;
   });
   division made;
-  for (const wish& each : all) {
+  for (const wish<Color>& each : all) {
     if (each.rank == world.rank()) made.rank = static_cast<int>(made.members.size());
     made.members.push_back(each.rank);
   }

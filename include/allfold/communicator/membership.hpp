@@ -7,6 +7,7 @@
 #include <allfold/communicator/witness.hpp>
 #include <cerrno>
 #include <cstring>
+#include <exception>
 #include <memory>
 #include <vector>
 
@@ -28,7 +29,10 @@ class membership {
         scratch_{*team_, rank} {}
   membership(const membership&) = delete;
   membership& operator=(const membership&) = delete;
-  ~membership() { team_->of(rank_).left.store(true); }
+  ~membership() {
+    team_->of(rank_).left_by_exception.store(std::uncaught_exceptions() > exceptions_);
+    team_->of(rank_).left.store(true);
+  }
 
   int rank() const { return rank_; }
   int size() const { return team_->size(); }
@@ -42,8 +46,7 @@ class membership {
   /// have completed an earlier collective.
   void enter(const call& mine, const operands& memory) {
     call_ = &mine;
-    if (team_->failed()) [[unlikely]]
-      team_->throw_failure(rank_, describe_mine());
+    require_team();
     limit_lead();
     std::byte* const scratch = scratch_.of(memory.scratch_bytes);
     post& own = team_->post_of(rank_, number_);
@@ -118,11 +121,14 @@ class membership {
   bool is_far(int peer, buffer where) requires Team::dies_alone {
     return peer != rank_ && where != buffer::slot && Team::is_far(shown_by(contact(peer), where));
   }
-  /// Copies `bytes` bytes from or to such memory.
+  /// Copies `bytes` bytes from or to such memory. Throws if the team has failed meanwhile: this
+  /// process may have been stopped for so long that the memory is another's.
   void fetch(int peer, const void* from, void* to, std::size_t bytes) requires Team::dies_alone {
+    require_team();
     require_copied(peer, bytes, team_->copy_from(peer, from, to, bytes));
   }
   void store(int peer, void* to, const void* from, std::size_t bytes) requires Team::dies_alone {
+    require_team();
     require_copied(peer, bytes, team_->copy_to(peer, to, from, bytes));
   }
   /// This rank's own memory for copies of such elements; good until the next call.
@@ -159,6 +165,10 @@ class membership {
     post* said = nullptr;
   };
 
+  void require_team() const {
+    if (team_->failed()) [[unlikely]]
+      team_->throw_failure(rank_, describe_mine());
+  }
   static std::size_t at(int rank) { return static_cast<std::size_t>(rank); }
 
   static std::byte* shown_by(const post& its, buffer where) {
@@ -224,28 +234,27 @@ class membership {
     const waiting_sign sign{team_->of(rank_).waits_for, peer};
     sighting seen;
     do {
-      if (ready()) return;
       if (team_->failed()) {
         if (ready()) return;  // it came before the failure, which is another collective's
         team_->throw_failure(rank_, describe_mine());
       }
-      seen.look(*team_, end_of_waits(*team_, peer, rank_));
-      const int lost = find_lost(peer);
+      const bool late = waiting.expired();
+      seen.look(*team_, end_of_waits(*team_, peer, rank_), waiting.now());
+      const int lost = find_lost(peer, waiting.now());
       if (lost >= 0 && !ready()) fail(failure_kind::lost, witnessed().absence(lost, peer, seen));
-      if (waiting.expired())
-        fail(failure_kind::timeout, witnessed().lateness(peer, seen, waiting.limit()));
+      if (late) fail(failure_kind::timeout, witnessed().lateness(peer, seen, waiting.limit()));
       waiting.pass();
-    } while (true);
+    } while (!ready());
   }
-  /// The rank that is waited for if it has left or its process has ended; now and then also any
-  /// other that can't complete this collective any more, since the awaited one may wait for that
-  /// one, or not come here for long. Else −1.
-  int find_lost(int peer) {
-    if (team_->gone(peer)) return peer;
-    if (++questions_ % 128 != 0) return -1;
+  /// The rank that is waited for if it has left; now and then also any that can't complete this
+  /// collective any more, since it has left or its process has ended: the awaited one may wait for
+  /// that one, or not come here for long. Else −1.
+  int find_lost(int peer, patience::clock::time_point now) {
+    if (team_->of(peer).left.load()) return peer;
+    if (!asks_.is_due(now)) return -1;
     for (int each = 0; each < size(); ++each)
       if (each != rank_ && (team_->of(each).left.load() || team_->dead(each)) &&
-          team_->of(each).completed.load() <= number_)
+          (each == peer || team_->of(each).completed.load() <= number_))
         return each;
     return -1;
   }
@@ -276,7 +285,8 @@ class membership {
   std::vector<peer_state> peers_;
   typename Team::scratch scratch_;
   traffic traffic_;
-  unsigned questions_ = 0;
+  now_and_then asks_{std::chrono::milliseconds{10}};
+  int exceptions_ = std::uncaught_exceptions();
 };
 
 }  // namespace allfold::host

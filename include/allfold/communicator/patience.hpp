@@ -55,6 +55,8 @@ class patience {
     return waited_ >= limit_;
   }
   clock::duration limit() const { return limit_; }
+  /// When `expired` was asked last.
+  clock::time_point now() const { return last_; }
 
  private:
   static constexpr std::uint32_t yields = 2048;
@@ -67,6 +69,23 @@ class patience {
   clock::duration limit_;
   clock::duration waited_{};
   clock::time_point last_{};
+};
+
+/// Lets something be done now and then, by the clock: on a busy machine the moments between two
+/// looks are long.
+class now_and_then {
+ public:
+  explicit now_and_then(patience::clock::duration pause) : pause_{pause} {}
+  /// True the first time, and then after each pause.
+  bool is_due(patience::clock::time_point now) {
+    if (done_ != patience::clock::time_point{} && now - done_ < pause_) return false;
+    done_ = now;
+    return true;
+  }
+
+ private:
+  patience::clock::duration pause_;
+  patience::clock::time_point done_{};
 };
 
 }  // namespace allfold

@@ -53,6 +53,7 @@ struct alignas(128) record {
   std::atomic<std::uint64_t> completed{0};  ///< collectives
   std::atomic<bool> folding{false};         ///< may be using other ranks' memory
   std::atomic<bool> left{false};
+  std::atomic<bool> left_by_exception{false};
   /// 1 + the rank that it has been waiting for for a while, or 0.
   std::atomic<std::int32_t> waits_for{0};
   std::atomic<survival> survives{survival::not_asked};

@@ -42,11 +42,6 @@ class team : public team_state {
   // ---- who lives ----
 
   static constexpr bool dies_alone = true;
-  /// True if the rank has left or its process has ended. Asks the system now and then only.
-  bool gone(int peer) {
-    if (of(peer).left.load()) return true;
-    return ++questions_ % 16 == 0 && watch(peer).ended();
-  }
   /// True if its process has ended, left or not. Asks the system.
   bool dead(int peer) { return watch(peer).ended(); }
   /// True if its process is stopped. Asks the system.
@@ -159,26 +154,27 @@ class team : public team_state {
   void await_arrival(int stage) {
     of(rank_).arrived.store(stage);
     patience waiting{options_.crowded, options_.timeout};
+    now_and_then asks{std::chrono::milliseconds{10}};
     for (int peer = 0; peer < size(); ++peer)
       while (of(peer).arrived.load() < stage) {
         if (!waiting.pass()) continue;
         const bool fails = failed();
         if (of(peer).arrived.load() >= stage) break;  // before the failure, which is a later one
         if (fails) throw_failure(rank_, coming_together);
-        if (const int lost = find_lost(stage); lost >= 0) absent(lost, failure_kind::lost, "");
-        if (waiting.expired()) {
+        const bool late = waiting.expired();
+        if (const int lost = asks.is_due(waiting.now()) ? find_lost(stage) : -1; lost >= 0)
+          absent(lost, failure_kind::lost, "");
+        if (late) {
           const auto waited =
               std::chrono::duration_cast<std::chrono::milliseconds>(waiting.limit());
           absent(peer, failure_kind::timeout, " within " + std::to_string(waited.count()) + " ms");
         }
       }
   }
-  /// A rank that can't arrive any more, or −1. Asks the system now and then only.
+  /// A rank that can't arrive any more, or −1. Asks the system.
   int find_lost(int stage) {
-    const bool asks = ++questions_ % 16 == 0;
     for (int each = 0; each < size(); ++each)
-      if ((of(each).left.load() || (asks && dead(each))) && of(each).arrived.load() < stage)
-        return each;
+      if ((of(each).left.load() || dead(each)) && of(each).arrived.load() < stage) return each;
     return -1;
   }
   [[noreturn]] void absent(int peer, failure_kind how, const std::string& when) {
@@ -205,7 +201,6 @@ class team : public team_state {
   std::uint64_t sample_ = sample_of;
   call_speaker speaker_;
   std::vector<process_watch> watches_;
-  unsigned questions_ = 0;
 };
 
 }  // namespace allfold::processes

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -18,15 +19,16 @@
 namespace allfold::processes {
 
 /// What the system says of a process: a letter for its state, 0 if there is no such process, '?' if
-/// the system does not say; and when it began, in ticks since the system did, or 0.
+/// the system does not say; and when it began, in ticks since the system did, or 0. Takes no memory:
+/// it is asked when there may be none.
 struct process_status {
   char state = 0;
   std::uint64_t begin = 0;
 };
 inline process_status status_of(pid_t process) {
-  const std::string path = "/proc/" + std::to_string(process) + "/stat";
-  char text[1024];
-  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  char path[32], text[1024];
+  std::snprintf(path, sizeof path, "/proc/%ld/stat", static_cast<long>(process));
+  const int file = open(path, O_RDONLY | O_CLOEXEC);
   const ssize_t length = file < 0 ? -1 : read(file, text, sizeof text - 1);
   if (file >= 0) close(file);
   // That there is no file, or no room to open one, does not mean that there is no process.

@@ -50,8 +50,8 @@ class region_meeting {
  private:
   struct card {
     std::int32_t process = 0, descriptor = -1;
-    std::uint64_t arena_bytes = 0;
     char refused[96] = {};  ///< by the system, and why; empty if nothing is
+    std::uint64_t arena_bytes = 0;
   };
 
   std::string who() const { return "allfold: rank " + std::to_string(rank_); }

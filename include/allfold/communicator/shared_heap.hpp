@@ -9,7 +9,6 @@
 #include <mutex>
 #include <string>
 #include <utility>
-#include <vector>
 
 namespace allfold::processes {
 
@@ -33,10 +32,17 @@ class shared_heap {
       const auto [at, room] = *it;
       const std::size_t gap = length >= page ? (page - at % page) % page : 0;
       if (room < gap || room - gap < length) continue;
-      free_.erase(it);
-      if (gap > 0) free_.emplace(at, gap);
-      if (room > gap + length) free_.emplace(at + gap + length, room - gap - length);
-      taken_.emplace(at + gap, length);
+      const auto taken = taken_.emplace(at + gap, length).first;
+      try {
+        if (room > gap + length) free_.emplace(at + gap + length, room - gap - length);
+      } catch (...) {
+        taken_.erase(taken);
+        throw;
+      }
+      if (gap > 0)
+        it->second = gap;
+      else
+        free_.erase(it);
       return begin_ + at + gap;
     }
     throw usage_error{"allfold: no room for " + std::to_string(bytes) +
@@ -52,36 +58,39 @@ class shared_heap {
   void release() {
     const std::lock_guard lock{mutex_};
     keeps_ = false;
-    for (std::byte* const each : std::exchange(kept_, {})) reclaim(each);
+    while (!kept_.empty()) reclaim(kept_.extract(kept_.begin()));
   }
-  /// Takes back what `take` has given. The pages of long parts go back to the system.
+  /// Takes back what `take` has given. The pages of long parts go back to the system. Needs no
+  /// memory.
   void give_back(std::byte* place) {
     const std::lock_guard lock{mutex_};
+    parts::node_type part = taken_.extract(static_cast<std::size_t>(place - begin_));
+    if (part.empty()) return;
     if (keeps_)
-      kept_.push_back(place);
+      kept_.insert(std::move(part));
     else
-      reclaim(place);
+      reclaim(std::move(part));
   }
   /// Bytes that are taken now.
   std::size_t used() const {
     const std::lock_guard lock{mutex_};
     std::size_t sum = 0;
-    for (const auto& [at, length] : taken_) sum += length;
+    for (const parts* const each : {&taken_, &kept_})
+      for (const auto& [at, length] : *each) sum += length;
     return sum;
   }
 
  private:
+  using parts = std::map<std::size_t, std::size_t>;  ///< lengths by offset
   static constexpr std::size_t line = 64, page = 4096;
   static std::size_t rounded(std::size_t bytes) {
     const std::size_t step = bytes >= page ? page : line;
     return bytes == 0 ? line : (bytes + step - 1) / step * step;
   }
-  void reclaim(std::byte* place) {
-    const auto found = taken_.find(static_cast<std::size_t>(place - begin_));
-    if (found == taken_.end()) return;
-    auto [at, length] = *found;
-    taken_.erase(found);
-    if (length >= page) static_cast<void>(madvise(place, length / page * page, MADV_REMOVE));
+  void reclaim(parts::node_type part) {
+    std::size_t& length = part.mapped();
+    const std::size_t at = part.key();
+    if (length >= page) static_cast<void>(madvise(begin_ + at, length / page * page, MADV_REMOVE));
     const auto next = free_.lower_bound(at);
     if (next != free_.end() && next->first == at + length) length += free_.extract(next).mapped();
     if (auto before = free_.lower_bound(at); before != free_.begin()) {
@@ -91,15 +100,14 @@ class shared_heap {
         return;
       }
     }
-    free_.emplace(at, length);
+    free_.insert(std::move(part));
   }
 
   std::byte* begin_;
   std::size_t size_;
   mutable std::mutex mutex_;
   bool keeps_ = false;
-  std::vector<std::byte*> kept_;                     ///< given back meanwhile
-  std::map<std::size_t, std::size_t> free_, taken_;  ///< lengths by offset
+  parts free_, taken_, kept_;  ///< kept: given back, but not handed out again yet
 };
 
 }  // namespace allfold::processes

@@ -14,6 +14,7 @@ struct standing {
   bool inside;              ///< of a collective, not between two
   bool folding;             ///< and there in a fold or a copy, or in the user's operation
   bool left;
+  bool thrown;    ///< it has left because of an exception
   int waits_for;  ///< a rank, or −1
 
   /// Grows with whatever the rank does in collectives.
@@ -25,6 +26,7 @@ standing standing_of(Team& team, int rank) {
   const auto& its = team.of(rank);
   standing seen{};
   seen.left = its.left.load();
+  seen.thrown = its.left_by_exception.load();
   seen.completed = its.completed.load();
   seen.turns = its.progress.load();
   seen.inside = team.post_of(rank, seen.completed).stamp.load() == seen.completed + 1;
@@ -52,14 +54,14 @@ class sighting {
   using clock = std::chrono::steady_clock;
 
   template <class Team>
-  void look(Team& team, int rank) {
+  void look(Team& team, int rank, clock::time_point now) {
     const std::uint64_t moves = standing_of(team, rank).moves();
     if (rank == rank_ && moves == moves_) return;
     moved_ = rank == rank_;
     changed_ = rank_ >= 0;
     rank_ = rank;
     moves_ = moves;
-    since_ = clock::now();
+    since_ = now;
   }
   /// The rank that was looked at, or −1.
   int rank() const { return rank_; }

@@ -88,7 +88,6 @@ class team {
   // How ranks reach each other's memory: they share it.
 
   static constexpr bool dies_alone = false;
-  bool gone(int peer) { return of(peer).left.load(); }
   static bool dead(int) { return false; }
   std::string state_of(int) const { return {}; }
   static std::byte* shown(std::byte* own) { return own; }

@@ -207,7 +207,7 @@ class team_state {
   }
   /// The same for how a process ended: its parent takes notice a little later than others.
   std::int32_t await_ending(int rank) const {
-    patience waiting{true, std::chrono::milliseconds{100}};
+    patience waiting{true, std::chrono::milliseconds{500}};
     const std::atomic<std::int32_t>& ending = of(rank).first().ending;
     while (ending.load() == 1)
       if (waiting.pass() && waiting.expired()) break;

@@ -18,7 +18,8 @@ class witness {
     const standing its = standing_of(team_, lost);
     std::string text = named(team_, lost);
     if (its.left)
-      text += " has left after completing " + done_by(team_, lost);
+      text += std::string{" has left"} + (its.thrown ? " because of an exception" : "") +
+              " after completing " + done_by(team_, lost);
     else if (its.inside)
       text += " is gone: it was in " + team_.words_of(lost, its.completed);
     else
@@ -37,8 +38,8 @@ class witness {
     if (late != peer) text += ", which waits for " + named(team_, late);
     const standing its = standing_of(team_, late);
     if (its.inside && its.completed >= number_)
-      text += std::string{", which has entered it but does not go on"} +
-              (its.folding ? " with a fold" : "");
+      text += its.folding ? ", which has entered it and does not come out of a fold"
+                          : ", which has entered it but does not go on";
     else if (its.inside)
       text += ", which is still in " + team_.words_of(late, its.completed);
     else
