@@ -5,25 +5,21 @@
 // writes each gradient and computes beside that, in the first-level cache, an amount that is fixed
 // before: so that it takes about as long as wanted when nothing else needs its core. Prints a page
 // in Markdown. Argument: rounds.
-#include <sys/utsname.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <allfold/allfold.hpp>
 #include <array>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <ctime>
-#include <fstream>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "collectives/machine.hpp"
+#include "page.hpp"
 
 namespace {
 
+using namespace bench;
 using steady_clock = std::chrono::steady_clock;
 
 constexpr std::size_t layers = 8;  // a bucket each
@@ -83,13 +79,6 @@ struct answer {
 
 double seconds(std::chrono::nanoseconds time) { return static_cast<double>(time.count()) / 1e9; }
 
-/// `part` 0.5 is the median.
-double quantile(std::vector<double> all, double part) {
-  const auto place = static_cast<long>(part * static_cast<double>(all.size() - 1) + 0.5);
-  std::nth_element(all.begin(), all.begin() + place, all.end());
-  return all[static_cast<std::size_t>(place)];
-}
-
 /// Runs some backward passes. Returns a step's time and what of it is exposed communication.
 template <class Replica>
 std::array<double, 2> run(auto& world, Replica& replica, int steps) {
@@ -98,7 +87,7 @@ std::array<double, 2> run(auto& world, Replica& replica, int steps) {
   const auto begin = steady_clock::now();
   for (int i = 0; i < steps; ++i) {
     replica.backward([&](auto&& ready) { replica.model().backward(ready); });
-    taken[1] += seconds(replica.times().communication) / steps;
+    taken[1] += seconds(replica.times().exposed) / steps;
   }
   taken[0] = seconds(steady_clock::now() - begin) / steps;
   allfold::all_reduce(world, taken, allfold::average{});
@@ -166,69 +155,6 @@ answer ask(const question& asked, int rounds) {
                  },
                  {.pin = asked.bound});
   return found;
-}
-
-std::vector<double> ratios(const std::vector<double>& above, const std::vector<double>& below) {
-  std::vector<double> all;
-  for (std::size_t i = 0; i < above.size(); ++i) all.push_back(above[i] / below[i]);
-  return all;
-}
-
-std::string first_line(const std::string& path) {
-  std::ifstream file{path};
-  std::string line;
-  std::getline(file, line);
-  return line;
-}
-
-/// Seconds of all cores together since the machine was started, and of this process.
-struct used_time {
-  double by_all = 0, idle = 0, by_this = 0;
-};
-
-used_time used() {
-  used_time now;
-  std::ifstream file{"/proc/stat"};
-  std::string name;
-  double ticks = 0;
-  file >> name;
-  for (int column = 0; column < 8 && file >> ticks; ++column) {
-    now.by_all += ticks / static_cast<double>(sysconf(_SC_CLK_TCK));
-    if (column == 3 || column == 4) now.idle += ticks / static_cast<double>(sysconf(_SC_CLK_TCK));
-  }
-  now.by_this = static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
-  return now;
-}
-
-void print_others(const used_time& before) {
-  const used_time now = used();
-  const double all = now.by_all - before.by_all;
-  const double busy = all - (now.idle - before.idle), own = now.by_this - before.by_this;
-  std::printf("\nMeanwhile other processes used %.1f %% of the cores' time.\n",
-              100 * std::max(0.0, busy - own) / std::max(all, 1e-9));
-}
-
-void print_machine(int rounds) {
-  const bench::machine here;
-  std::string caches;
-  for (int i = 0; i < 8; ++i) {
-    const std::string at = "/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(i) + "/";
-    const std::string level = first_line(at + "level"), type = first_line(at + "type");
-    if (level.empty() || type == "Instruction") continue;
-    caches += (caches.empty() ? "L" : ", L") + level + " " + first_line(at + "size");
-  }
-  utsname system{};
-  uname(&system);
-  std::printf("| | |\n|---|---|\n| CPU | %s |\n| cores | %d |\n| caches of a core | %s |\n",
-              here.processor.c_str(), here.cores, caches.c_str());
-  std::printf("| kernel | %s %s |\n| compiler | %s |\n", system.sysname, system.release,
-              here.compiler.c_str());
-  std::printf("| rounds | %d |\n\n", rounds);
-}
-
-void print_ratio(const std::vector<double>& all) {
-  std::printf(" %.2f (%.2f to %.2f) |", quantile(all, 0.5), quantile(all, 0.25),
-              quantile(all, 0.75));
 }
 
 void print(const answer& it) {

@@ -185,7 +185,7 @@ TEST_CASE("a short message stays readable while a slow rank folds it") {
   // all_reduce, and each gather is held up at another root only.
   constexpr int ranks = 8, rounds = 20;
   test::failures list;
-  allfold::spawn(ranks, [&](test::world& world) {
+  test::run_world(ranks, [&](test::world& world) {
     const auto rank = static_cast<unsigned>(world.rank());
     for (unsigned round = 0; round < rounds; ++round) {
       is_slow = rank == 7 - round % 3;

@@ -8,6 +8,10 @@
 #include "support/cuda.cuh"
 #elif defined(ALLFOLD_TEST_ON_BLOCKS)
 #include "support/blocks.hpp"
+#elif defined(ALLFOLD_TEST_ON_PROCESSES)
+#include "support/processes.hpp"
+#elif defined(ALLFOLD_TEST_ON_NODES)
+#include "support/nodes.hpp"
 #else
 #include <allfold/launch/spawn.hpp>
 
@@ -32,6 +36,7 @@ namespace test {
 template <class T>
 using operand = std::span<T>;
 
+#ifndef ALLFOLD_TEST_ON_PROCESSES
 /// Where ranks work on some bytes: right there.
 class workplace {
  public:
@@ -43,6 +48,7 @@ class workplace {
  private:
   bytes& image_;
 };
+#endif
 
 }  // namespace test
 #endif

@@ -5,9 +5,9 @@
 #include <allfold/communicator/host_communicator.hpp>
 #include <allfold/communicator/process_team.hpp>
 #include <allfold/communicator/region_copies.hpp>
+#include <allfold/communicator/region_meeting.hpp>
 #include <allfold/communicator/shared_array.hpp>
 #include <concepts>
-#include <optional>
 
 namespace allfold::processes {
 
@@ -26,6 +26,8 @@ struct options {
   /// Bytes that one rank can allocate of the shared memory. They take none before they are used.
   std::size_t arena_bytes = std::size_t{16} << 30;
   processes::copying copying = copying::automatic;
+  /// Where a report of all ranks is written when a team fails; see host::team_options.
+  std::string report{};
 };
 
 /// A rank's communicator, the ranks being processes of one machine: made by `spawn_processes`, by
@@ -80,14 +82,10 @@ class communicator : public host::communicator<team> {
   template <class T, class Schedule, class Operation>
   void run(const Schedule& plan, const host::operands& memory, const partition& parts,
            const Operation& operation, const call& mine) {
-    if (!reads_slots<Schedule> && !copies_once()) {
-      const region_copies place = in_region(
-          memory, operand_counts_of(Schedule::kind, rank(), root_of(plan), parts), sizeof(T), mine);
-      base::run<T>(plan, place.operands(), parts, operation, mine);
-      place.bring_back();
-    } else {
+    if (reads_slots<Schedule> || copies_once())
       base::run<T>(plan, memory, parts, operation, mine);
-    }
+    else
+      run_through_region<T>(plan, memory, parts, operation, mine);
   }
 
   /// Divides the ranks into teams: those that give the same color, ordered by key, then by rank.
@@ -98,6 +96,13 @@ class communicator : public host::communicator<team> {
                      std::source_location where = std::source_location::current()) {
     const host::division mine = host::divide(*this, color, key, where);
     return team_of(mine, shared()->options(), where);
+  }
+
+  /// Goes on after a failure, with the ranks that are left; see host::communicator::shrunk. The new
+  /// ranks have this one's memory and options.
+  communicator shrink(host::shrink_options how = {},
+                      std::source_location where = std::source_location::current()) {
+    return communicator{base::shrunk(how, where)};
   }
 
   /// The same ranks once more, for a second thread of each: calls on one do not wait for calls on
@@ -112,15 +117,42 @@ class communicator : public host::communicator<team> {
 
  private:
   explicit communicator(std::shared_ptr<team> made, int rank) : base{std::move(made), rank} {}
+  explicit communicator(base&& made) : base{std::move(made)} {}
 
-  region_copies in_region(const host::operands& memory, const operand_counts& counts,
-                          std::size_t size, const call& mine) {
+  /// The same with operands that other ranks can't reach: section by section if that gives the same
+  /// bits, so that copies stay in the caches; else in one piece.
+  template <class T, class Schedule, class Operation>
+  void run_through_region(const Schedule& plan, const host::operands& memory,
+                          const partition& parts, const Operation& operation, const call& mine) {
+    constexpr std::size_t section = std::max<std::size_t>(section_bytes / sizeof(T), 1);
+    const operand_counts all = operand_counts_of(Schedule::kind, rank(), root_of(plan), parts);
+    const std::size_t whole = std::max(all.input, all.output);
+    if (whole <= section || !has_sections(plan, size())) {
+      run_copied<T>(plan, memory, parts, all, operation, mine);
+      return;
+    }
+    for (std::size_t begin = 0; begin < whole; begin += section) {
+      const std::size_t count = std::min(section, whole - begin);
+      const operand_counts now{all.input == 0 ? 0 : count, all.output == 0 ? 0 : count};
+      host::operands part = memory;
+      part.input = static_cast<const T*>(memory.input) + begin;
+      part.output = static_cast<T*>(memory.output) + begin;
+      run_copied<T>(plan, part, parts.section(count), now, operation, mine);
+    }
+  }
+  template <class T, class Schedule, class Operation>
+  void run_copied(const Schedule& plan, const host::operands& memory, const partition& parts,
+                  const operand_counts& counts, const Operation& operation, const call& mine) {
+    if (!copies_) copies_ = std::make_unique<region_copies>(shared()->world());
+    host::operands used;
     try {
-      return region_copies{*shared()->world(), memory, counts, size};
-    } catch (const error& thrown) {
+      used = copies_->bring(memory, counts, sizeof(T));
+    } catch (const error& thrown) {  // there is no room
       abort(describe(mine, number()) + ": " + thrown.what());
       throw;
     }
+    base::run<T>(plan, used, parts, operation, mine);
+    region_copies::bring_back(memory, used, counts, sizeof(T));
   }
 
   /// A new team of some of the ranks, whose first makes it.
@@ -129,18 +161,22 @@ class communicator : public host::communicator<team> {
     const int leader = mine.members.front();
     const auto ranks = static_cast<int>(mine.members.size());
     std::byte* made = nullptr;
-    if (leader == rank()) {
-      const auto ended = [ranks](std::byte* place) { return team_state{place, ranks}.all_left(); };
-      made = shared()->world()->lend(team::bytes_for(ranks), ended);
-      team_state{made, ranks}.make([&](int each) {
-        return shared()->process_of(mine.members[static_cast<std::size_t>(each)]);
-      });
-    }
+    if (leader == rank()) made = made_for(mine.members, where);
     const auto theirs = gather(shared()->shown(made), where);
     std::byte* const place = shared()->reached(theirs[static_cast<std::size_t>(leader)]);
     auto taken = std::make_shared<team>(shared()->world(), place, ranks, mine.rank, options);
     taken->follow(*shared());
     return communicator{std::move(taken), mine.rank};
+  }
+  /// The state of a new team of these ranks, in this one's shared memory.
+  std::byte* made_for(const std::vector<int>& members, std::source_location where) {
+    try {
+      return shared()->made_for(members);
+    } catch (const std::exception& thrown) {
+      abort("a team of " + std::to_string(members.size()) + " ranks at " + place_of(where) + ": " +
+            thrown.what());
+      throw;
+    }
   }
   static std::shared_ptr<team> connected(std::shared_ptr<team> shared, const options& how) {
     shared->connect(how.copying != copying::through_region);
@@ -148,11 +184,13 @@ class communicator : public host::communicator<team> {
   }
   template <class Exchange>
   static std::shared_ptr<team> found(int rank, int size, Exchange& exchange, const options& how);
+
+  std::unique_ptr<region_copies> copies_;  ///< once they were needed
 };
 
 /// How ranks wait, among so many.
 inline host::team_options team_options_of(const options& how, int size) {
-  return {how.timeout, size > usable_cores()};
+  return {how.timeout, size > usable_cores(), how.report};
 }
 /// The bytes of all ranks' shared memory: the first team's, then as many for each rank.
 inline std::size_t front_bytes(int size) {
@@ -160,7 +198,11 @@ inline std::size_t front_bytes(int size) {
   return (team::bytes_for(size) + large_page - 1) / large_page * large_page;
 }
 inline std::size_t region_bytes(int size, const options& how) {
-  return front_bytes(size) + static_cast<std::size_t>(size) * (how.arena_bytes / 4096 * 4096);
+  // Not a power of two: with places in all ranks' parts whose lower bits are alike, folds took
+  // three times as long (AMD Zen's first-level cache predicts ways by a hash of addresses).
+  constexpr std::size_t page = 4096, shift = 5 * page;
+  return front_bytes(size) +
+         static_cast<std::size_t>(size) * (how.arena_bytes / page * page + shift);
 }
 
 template <class Exchange>
@@ -169,36 +211,16 @@ std::shared_ptr<team> communicator::found(int rank, int size, Exchange& exchange
   if (size < 1 || rank < 0 || rank >= size)
     throw usage_error{"allfold: there is no rank " + std::to_string(rank) + " among " +
                       std::to_string(size) + " ranks of a processes::communicator"};
-  struct card {
-    std::int32_t process, descriptor, error;
-    std::uint64_t arena_bytes;
-  };
-  card mine{getpid(), -1, 0, how.arena_bytes};
-  std::optional<shared_region> region;
-  if (rank == 0) {
-    region.emplace(shared_region::create(region_bytes(size, how)));
-    team_state{region->data(), size}.make([](int) { return 0; });
-    mine.descriptor = region->descriptor();
-  }
-  std::vector<card> cards(static_cast<std::size_t>(size));
-  exchange(&mine, sizeof mine, cards.data());
-  for (int peer = 0; peer < size; ++peer)
-    if (cards[static_cast<std::size_t>(peer)].arena_bytes != how.arena_bytes)
-      throw mismatch_error{"allfold: rank " + std::to_string(rank) + " has arena_bytes " +
-                           std::to_string(how.arena_bytes) + ", rank " + std::to_string(peer) +
-                           " has " +
-                           std::to_string(cards[static_cast<std::size_t>(peer)].arena_bytes)};
-  if (rank != 0)
-    region.emplace(
-        shared_region::attach(cards[0].process, cards[0].descriptor, region_bytes(size, how)));
-  exchange(&mine, sizeof mine, cards.data());  // all have it
-  region->close_descriptor();
-  std::byte* const place = region->data();
-  auto world = std::make_shared<shared_world>(std::move(*region), front_bytes(size), size, rank);
+  region_meeting<Exchange> meeting{rank, size, exchange};
+  shared_region region =
+      meeting.meet(region_bytes(size, how), how.arena_bytes, [size](std::byte* place) {
+        team_state{place, size}.make([](int) { return 0; });
+      });
+  std::byte* const place = region.data();
+  auto world = std::make_shared<shared_world>(std::move(region), front_bytes(size), size, rank);
   auto made =
       std::make_shared<team>(std::move(world), place, size, rank, team_options_of(how, size));
-  for (int peer = 0; peer < size; ++peer)
-    made->expect(peer, cards[static_cast<std::size_t>(peer)].process);
+  for (int peer = 0; peer < size; ++peer) made->expect(peer, meeting.process_of(peer));
   return made;
 }
 

@@ -23,13 +23,21 @@ class arena {
   static_assert(std::is_trivially_copyable_v<T>);
 
   arena() = default;
+  /// Where other ranks reach them best, if `world` has such memory.
+  template <class World>
+  arena(World& world, std::size_t count) : arena{count, nullptr} {
+    if constexpr (requires { world.template allocate<T>(count).memory(); })
+      memory_ = world.template allocate<T>(count).memory();
+    else
+      *this = arena{count};
+  }
   explicit arena(std::size_t count) : size_{count} {
     if (count == 0) return;
     const std::size_t bytes = count * sizeof(T);
     const std::size_t step = bytes >= large ? large_page : line;
     const std::size_t rounded = (bytes + step - 1) / step * step;
     memory_ = {static_cast<std::byte*>(::operator new (rounded, std::align_val_t{step})),
-               release{step}};
+               [step](std::byte* it) { ::operator delete (it, std::align_val_t{step}); }};
 #if defined(__linux__)
     // A wish: what comes of it is the system's affair.
     if (bytes >= large) static_cast<void>(madvise(memory_.get(), rounded, MADV_HUGEPAGE));
@@ -52,15 +60,11 @@ class arena {
  private:
   static constexpr std::size_t line = 64, large = std::size_t{16} << 20,
                                large_page = std::size_t{2} << 20;
-  struct release {
-    std::size_t alignment = line;
-    void operator()(std::byte* memory) const {
-      ::operator delete (memory, std::align_val_t{alignment});
-    }
-  };
+
+  arena(std::size_t count, std::nullptr_t) : size_{count} {}
 
   std::size_t size_ = 0;
-  std::unique_ptr<std::byte, release> memory_;
+  std::shared_ptr<std::byte> memory_;
 };
 
 }  // namespace allfold::detail

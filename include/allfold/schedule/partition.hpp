@@ -78,6 +78,8 @@ class partition {
     moved.counts_ = counts;
     return moved;
   }
+  /// Of even chunks: the same chunks of `count` elements, in one piece.
+  constexpr partition section(std::size_t count) const { return {count, chunks_, 1, granule_}; }
   ALLFOLD_HOST_DEVICE constexpr int chunks() const { return chunks_; }
   ALLFOLD_HOST_DEVICE constexpr int pieces() const { return pieces_; }
 

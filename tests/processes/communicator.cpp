@@ -1,0 +1,366 @@
+// Ranks that are processes: forked, or found by an exchange of a few bytes.
+#include <allfold/allfold.hpp>
+#include <allfold/launch/spawn_processes.hpp>
+
+#include <doctest/doctest.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <csignal>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <numeric>
+#include <string>
+#include <vector>
+
+namespace {
+
+using allfold::process_ending;
+using allfold::spawn_processes;
+using allfold::try_spawn_processes;
+using allfold::processes::copying;
+using allfold::processes::options;
+using world_type = allfold::processes::communicator;
+
+constexpr options quick{.timeout = std::chrono::seconds{60}, .arena_bytes = std::size_t{64} << 20};
+
+/// Throws in a rank's process, so that its parent hears of it.
+void require(bool holds, const std::string& what) {
+  if (!holds) throw std::runtime_error{what};
+}
+#define REQUIRE_HERE(condition) require(condition, "line " + std::to_string(__LINE__))
+
+std::vector<float> filled(int rank, std::size_t count) {
+  std::vector<float> made(count);
+  for (std::size_t i = 0; i < count; ++i)
+    made[i] = static_cast<float>(rank + 1) * static_cast<float>(i % 97);
+  return made;
+}
+bool holds_sums(const auto& found, int ranks) {
+  const auto all = static_cast<float>(ranks * (ranks + 1) / 2);
+  for (std::size_t i = 0; i < found.size(); ++i)
+    if (found[i] != all * static_cast<float>(i % 97)) return false;
+  return true;
+}
+
+template <class Algorithm>
+void sum_everywhere(world_type& world) {
+  for (const std::size_t count : {1u, 100u, 5000u, 300'001u}) {
+    std::vector<float> plain = filled(world.rank(), count);
+    allfold::all_reduce<Algorithm>(world, plain);
+    REQUIRE_HERE(holds_sums(plain, world.size()));
+    const auto shared = world.allocate<float>(count);
+    const std::vector<float> values = filled(world.rank(), count);
+    std::copy(values.begin(), values.end(), shared.begin());
+    allfold::all_reduce<Algorithm>(world, shared);
+    REQUIRE_HERE(holds_sums(shared, world.size()));
+    // Some ranks' operands in shared memory, others' not.
+    std::vector<float> mixed = values;
+    std::copy(values.begin(), values.end(), shared.begin());
+    if (world.rank() % 2 == 0)
+      allfold::all_reduce<Algorithm>(world, mixed);
+    else
+      allfold::all_reduce<Algorithm>(world, shared);
+    REQUIRE_HERE(world.rank() % 2 == 0 ? holds_sums(mixed, world.size())
+                                       : holds_sums(shared, world.size()));
+  }
+}
+
+/// How many memfds of the library's this process has open.
+int open_regions() {
+  int found = 0;
+  for (const auto& each : std::filesystem::directory_iterator{"/proc/self/fd"}) {
+    std::error_code none;
+    const auto target = std::filesystem::read_symlink(each.path(), none).string();
+    if (target.find("memfd:allfold") != std::string::npos) ++found;
+  }
+  return found;
+}
+int mapped_regions() {
+  std::ifstream maps{"/proc/self/maps"};
+  int found = 0;
+  for (std::string line; std::getline(maps, line);)
+    if (line.find("memfd:allfold") != std::string::npos) ++found;
+  return found;
+}
+
+/// Gives all ranks all ranks' bytes through their parent, which copies them by `serve_exchanges`.
+class parent_exchange {
+ public:
+  explicit parent_exchange(int ranks) : ends_(static_cast<std::size_t>(ranks)) {
+    for (auto& each : ends_)
+      if (socketpair(AF_UNIX, SOCK_STREAM, 0, each.data()) != 0)
+        throw std::runtime_error{"socketpair"};
+  }
+  ~parent_exchange() {
+    for (const auto& each : ends_)
+      for (const int end : each) close(end);
+  }
+  /// A rank's side.
+  auto of(int rank) {
+    return [this, rank](const void* mine, std::size_t size, void* all) {
+      const int end = ends_[static_cast<std::size_t>(rank)][1];
+      if (write(end, mine, size) != static_cast<ssize_t>(size)) throw std::runtime_error{"write"};
+      read_all(end, all, size * ends_.size());
+    };
+  }
+  /// The parent's: carries out one exchange of `size` bytes.
+  void serve(std::size_t size) {
+    std::vector<char> all(size * ends_.size());
+    for (std::size_t i = 0; i < ends_.size(); ++i)
+      read_all(ends_[i][0], all.data() + i * size, size);
+    for (const auto& each : ends_)
+      if (write(each[0], all.data(), all.size()) != static_cast<ssize_t>(all.size()))
+        throw std::runtime_error{"write"};
+  }
+
+ private:
+  static void read_all(int from, void* to, std::size_t size) {
+    auto* at = static_cast<char*>(to);
+    while (size > 0) {
+      const ssize_t got = read(from, at, size);
+      if (got <= 0) throw std::runtime_error{"read"};
+      at += got;
+      size -= static_cast<std::size_t>(got);
+    }
+  }
+  std::vector<std::array<int, 2>> ends_;
+};
+
+}  // namespace
+
+TEST_CASE("forked ranks reduce what lies in their own memory, in shared memory, or in either") {
+  for (const auto how : {copying::once, copying::through_region})
+    for (const int ranks : {1, 2, 3, 5}) {
+      options with = quick;
+      with.copying = how;
+      spawn_processes(
+          ranks,
+          [&](world_type& world) {
+            REQUIRE_HERE(world.copies_once() == (how == copying::once));
+            sum_everywhere<allfold::direct>(world);
+            sum_everywhere<allfold::ring>(world);
+            sum_everywhere<allfold::tree>(world);
+          },
+          with);
+    }
+}
+
+TEST_CASE("a wrong result in a rank's process is heard of by its parent") {
+  CHECK_THROWS_AS(spawn_processes(
+                      2, [](world_type& world) { REQUIRE_HERE(world.size() == 3); }, quick),
+                  allfold::rank_lost_error);
+}
+
+TEST_CASE("ranks are split and have companions") {
+  spawn_processes(
+      5,
+      [](world_type& world) {
+        world_type half = world.split(world.rank() % 2, -world.rank());
+        REQUIRE_HERE(half.size() == (world.rank() % 2 == 0 ? 3 : 2));
+        REQUIRE_HERE(half.rank() ==
+                     (world.rank() % 2 == 0 ? 2 - world.rank() / 2 : 1 - world.rank() / 2));
+        std::vector<int> ranks(20000, world.rank());
+        allfold::all_reduce<allfold::ring>(half, ranks);
+        REQUIRE_HERE(ranks[19999] == (world.rank() % 2 == 0 ? 6 : 4));
+        world_type other = world.companion();
+        std::vector<int> counts(20000, 1);
+        allfold::all_reduce<allfold::direct>(other, counts);
+        REQUIRE_HERE(counts[777] == 5);
+        world_type third = half.split(0);
+        REQUIRE_HERE(third.gather(world.rank())[0] == (world.rank() % 2 == 0 ? 4 : 3));
+      },
+      quick);
+}
+
+TEST_CASE("teams that are over give their memory back") {
+  spawn_processes(
+      3,
+      [](world_type& world) {
+        std::size_t most = 0, last = 0;
+        for (int i = 0; i < 200; ++i) {
+          world_type part = world.split(0);
+          allfold::barrier(part);
+          last = world.shared()->world()->heap().used();
+          most = std::max(most, last);
+        }
+        // Two or three teams at most: one is lent while the former is not yet left by all.
+        REQUIRE_HERE(most <= 4 * allfold::processes::team_state::bytes_for(3));
+      },
+      quick);
+}
+
+TEST_CASE("ranks that were started otherwise find each other by an exchange") {
+  constexpr int ranks = 3;
+  parent_exchange exchange{ranks};
+  std::vector<pid_t> children;
+  for (int rank = 0; rank < ranks; ++rank) {
+    const pid_t made = fork();
+    if (made == 0) {
+      int status = 1;
+      try {
+        const auto asks = [&, by = exchange.of(rank)](const void* mine, std::size_t size,
+                                                      void* all) {
+          const auto length = static_cast<std::uint64_t>(size);
+          char lengths[8 * ranks];
+          by(&length, 8, lengths);
+          by(mine, size, all);
+        };
+        world_type world{rank, ranks, asks, quick};
+        sum_everywhere<allfold::direct>(world);
+        status = world.copies_once() && open_regions() == 0 && mapped_regions() > 0 ? 0 : 2;
+      } catch (const std::exception& thrown) {
+        std::fprintf(stderr, "rank %d: %s\n", rank, thrown.what());
+      }
+      _exit(status);
+    }
+    children.push_back(made);
+  }
+  for (int round = 0; round < 2; ++round) {
+    exchange.serve(8);
+    exchange.serve(24);
+  }
+  for (const pid_t child : children) {
+    int status = 0;
+    CHECK(waitpid(child, &status, 0) == child);
+    CHECK((WIFEXITED(status) && WEXITSTATUS(status) == 0));
+  }
+  CHECK(open_regions() == 0);
+}
+
+TEST_CASE("a rank that can't be is refused") {
+  const auto never = [](const void*, std::size_t, void*) { FAIL("must not be called"); };
+  CHECK_THROWS_WITH_AS((world_type{3, 3, never}),
+                       "allfold: there is no rank 3 among 3 ranks of a processes::communicator",
+                       allfold::usage_error);
+  CHECK_THROWS_AS((world_type{-1, 3, never}), allfold::usage_error);
+  CHECK_THROWS_AS(spawn_processes(0, [](world_type&) {}), allfold::usage_error);
+}
+
+TEST_CASE("ranks with different arenas are told so") {
+  const auto endings = try_spawn_processes(1, [](world_type&) {
+    const auto answers = [](const void* mine, std::size_t size, void* all) {
+      std::memcpy(all, mine, size);
+      std::memcpy(static_cast<char*>(all) + size, mine, size);
+      static_cast<char*>(all)[2 * size - 6] ^= 1;  // in the other's arena_bytes
+    };
+    world_type world{0, 2, answers, quick};
+  });
+  CHECK(endings[0].kind == allfold::host::failure_kind::mismatch);
+  CHECK(endings[0].thrown.find("rank 1 has") != std::string::npos);
+}
+
+TEST_CASE("each rank's end is told: returned, threw, exited, killed") {
+  const auto endings = try_spawn_processes(
+      5,
+      [](world_type& world) {
+        allfold::barrier(world);
+        if (world.rank() == 1) throw std::domain_error{"mine"};
+        if (world.rank() == 2) _exit(7);
+        if (world.rank() == 3) raise(SIGKILL);
+        if (world.rank() == 4) throw 5;
+      },
+      quick);
+  REQUIRE(endings.size() == 5);
+  CHECK(endings[0].good());
+  CHECK(endings[1].thrown == "mine");
+  CHECK(endings[1].in_words().find("rank 1 (process ") == 0);
+  CHECK(endings[2].status == 7);
+  CHECK(endings[3].signal == SIGKILL);
+  CHECK(endings[3].in_words().find("was killed by signal 9 (Killed)") != std::string::npos);
+  CHECK(endings[4].thrown == "something that is no std::exception");
+}
+
+TEST_CASE("spawn_processes throws the library's error of the rank that failed first") {
+  const auto mismatch = [](world_type& world) {
+    std::vector<int> data(world.rank() == 1 ? 4 : 5);
+    allfold::all_reduce(world, data);
+    allfold::barrier(world);
+  };
+  CHECK_THROWS_AS(spawn_processes(3, mismatch, quick), allfold::mismatch_error);
+  const auto misuse = [](world_type& world) {
+    std::vector<int> data(5);
+    allfold::broadcast(world, data, world.rank() == 2 ? 9 : 0);
+    allfold::barrier(world);
+  };
+  CHECK_THROWS_AS(spawn_processes(3, misuse, quick), allfold::usage_error);
+  try {
+    spawn_processes(
+        3,
+        [](world_type& world) {
+          if (world.rank() == 1) raise(SIGKILL);
+          allfold::barrier(world);
+        },
+        quick);
+    FAIL("a killed rank must be heard of");
+  } catch (const allfold::rank_lost_error& thrown) {
+    CHECK(std::string{thrown.what()}.find("rank 1 (process ") != std::string::npos);
+    CHECK(std::string{thrown.what()}.find("killed by signal 9") != std::string::npos);
+  }
+}
+
+TEST_CASE("ranks that do not end after a failure are killed when the time is over") {
+  const auto begin = std::chrono::steady_clock::now();
+  options impatient = quick;
+  impatient.timeout = std::chrono::seconds{2};
+  const auto endings = try_spawn_processes(
+      2,
+      [](world_type& world) {
+        if (world.rank() == 1) throw std::runtime_error{"mine"};
+        for (;;) pause();
+      },
+      impatient);
+  CHECK(endings[0].signal == SIGKILL);
+  CHECK(endings[1].thrown == "mine");
+  CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds{20});
+}
+
+TEST_CASE("an arena that is too small is named on the rank, and all others hear of it") {
+  options small = quick;
+  small.arena_bytes = std::size_t{1} << 20;
+  small.copying = copying::through_region;
+  const auto endings = try_spawn_processes(
+      3,
+      [](world_type& world) {
+        std::vector<float> data(world.rank() == 1 ? 400'000 : 100);
+        try {
+          allfold::all_reduce<allfold::ring>(world, data);
+        } catch (const allfold::usage_error& thrown) {
+          REQUIRE_HERE(std::string{thrown.what()}.find("arena_bytes") != std::string::npos);
+          throw;
+        }
+      },
+      small);
+  for (const process_ending& each : endings) {
+    CHECK(each.kind == allfold::host::failure_kind::misuse);
+    CHECK(each.thrown.find("arena_bytes") != std::string::npos);
+  }
+}
+
+TEST_CASE("a replica's gradients of its own lie in shared memory") {
+  // See data_parallel/memory.cpp for what bind_gradients is.
+  struct bound_model {
+    std::vector<float> weights = std::vector<float>(1000, 1.0f);
+    std::vector<std::span<float>> grads;
+    std::vector<std::span<float>> parameters() { return {weights}; }
+    std::vector<std::span<float>> gradients() { return grads; }
+    void bind_gradients(const std::vector<std::span<float>>& places) { grads = places; }
+  };
+  spawn_processes(
+      2,
+      [](world_type& world) {
+        bound_model model;
+        allfold::data_parallel<bound_model, allfold::distributed<allfold::direct>> replica{model,
+                                                                                           world};
+        REQUIRE_HERE(world.shared()->world()->region().holds(model.grads[0].data()));
+        replica.backward([&](auto&& ready) {
+          std::fill(model.grads[0].begin(), model.grads[0].end(),
+                    static_cast<float>(world.rank() + 1));
+          ready(0);
+        });
+        REQUIRE_HERE(model.grads[0][999] == 1.5f);
+      },
+      quick);
+}
