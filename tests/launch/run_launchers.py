@@ -35,6 +35,9 @@ def lines_of(command, **variables):
 def check(name, command, **variables):
     found = lines_of(command, **variables)
     assert len(found) == RANKS, found
+    if found[0]["sum"] == -1:
+        print(f"skipped: there was no Asio to compile {MEET} with")
+        sys.exit(77)
     for rank, it in enumerate(found):
         expected = {"rank": rank, "size": RANKS, "local_rank": rank, "local_size": RANKS,
                     "launcher": name, "sum": RANKS * (RANKS - 1) // 2}
