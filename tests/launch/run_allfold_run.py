@@ -195,8 +195,10 @@ while at < len(mine):
                 ranks[int(whole[1])].append(whole[2])
             for rank, lines in enumerate(ranks):
                 letter = chr(97 + rank)
-                self.assertEqual(lines, [f"{target} {i} " + letter * (i * 7 % 300)
-                                         for i in range(1500)])
+                expected = [f"{target} {i} " + letter * (i * 7 % 300) for i in range(1500)]
+                self.assertEqual("".join(lines), "".join(expected))
+                # All but those in the middle of which a rank had to wait for its core.
+                self.assertGreater(len(set(lines) & set(expected)), 1450)
 
     def test_lines_without_an_end(self):
         done = self.run_ranks("-n", 2, "sh", "-c", 'printf "a\\n\\nb"; printf "c" >&2')
@@ -245,7 +247,8 @@ while at < len(mine):
         self.assertIn(b"allfold-run: --output-dir: ", done.stderr)
 
     def test_a_slow_reader_loses_nothing(self):
-        it = self.begin_ranks("-n", 2, *python('for i in range(40000): print("line", i)'))
+        it = self.begin_ranks("-n", 2, *python(
+            'import os\nfor i in range(40000): os.write(1, b"line %d\\n" % i)'))
         time.sleep(1)
         lines = it.communicate(timeout=LONG)[0].decode().splitlines()
         self.assertEqual([line for line in lines if line.startswith("[1]")],

@@ -292,12 +292,15 @@ TEST_CASE("rank 0's address is no address") {
     tcp_rendezvous{"192.0.2.1", 4711, 1, 2, {.timeout = 200ms}};
   });
   CHECK(ended.how == ending::timeout);
-  CHECK(ended.says("at 192.0.2.1:4711: rank 1 has waited 200 ms for rank 0, which has not come: "));
+  CHECK_MESSAGE(
+      ended.says("at 192.0.2.1:4711: rank 1 has waited 200 ms for rank 0, which has not come: "),
+      ended.text);
   const outcome unknown = attempt([&] {
     tcp_rendezvous{"no-such-host.invalid", 4711, 1, 2, {.timeout = 200ms}};
   });
   CHECK(unknown.how == ending::timeout);
-  CHECK(unknown.says("at no-such-host.invalid:4711: rank 1 has waited 200 ms for rank 0"));
+  CHECK_MESSAGE(unknown.says("at no-such-host.invalid:4711: rank 1 has waited 200 ms for rank 0"),
+                unknown.text);
 }
 
 TEST_CASE("ranks that never come are named on every rank, whoever loses patience") {
