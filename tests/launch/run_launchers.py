@@ -88,9 +88,8 @@ def check_torchrun():
     if not shutil.which("torchrun"):
         return "there is no torchrun"
     # One stream redirected and shown: some versions can't leave them alone.
-    options = ["-r", "1", "-t", "1", "--nproc_per_node", str(RANKS), "--no_python", MEET, "tcp"]
-    check("torchrun", ["torchrun", "--master_port", str(free_port()), *options])
-    check("torchrun", ["torchrun", "--standalone", *options])
+    check("torchrun", ["torchrun", "--master_port", str(free_port()), "-r", "1", "-t", "1",
+                       "--nproc_per_node", str(RANKS), "--no_python", MEET, "tcp"])
 
 
 def main():
