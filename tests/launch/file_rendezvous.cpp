@@ -160,9 +160,10 @@ TEST_CASE("ranks that never come are named on every rank") {
   });
   for (const std::size_t rank : {0u, 2u, 4u}) {
     CHECK(all[rank].how == ending::timeout);
-    CHECK_MESSAGE(all[rank].says("rank 2 has waited 400 ms in " + place.path() +
-                                 " for ranks 1 and 3, which have not come"),
-                  all[rank].text);
+    CHECK_MESSAGE(
+        all[rank].says("the first meeting in " + place.path() +
+                       ": rank 2 has waited 400 ms for ranks 1 and 3, which have not come"),
+        all[rank].text);
   }
   CHECK(clock::now() - begin < 10s);
   CHECK(clock::now() - begin >= 400ms);
@@ -286,9 +287,10 @@ TEST_CASE("a rank that does not come to an exchange") {
   });
   for (const std::size_t rank : {0u, 2u}) {
     CHECK(all[rank].how == ending::timeout);
-    CHECK_MESSAGE(all[rank].says("exchange #0 in " + place.path() +
-                                 ": has waited 300 ms for rank 1, which has not come"),
-                  all[rank].text);
+    CHECK_MESSAGE(
+        all[rank].says("exchange #0 in " + place.path() + ": rank " + std::to_string(rank) +
+                       " has waited 300 ms for rank 1, which has not come"),
+        all[rank].text);
   }
 }
 

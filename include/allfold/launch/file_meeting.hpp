@@ -160,7 +160,7 @@ class file_meeting {
   [[noreturn]] void time_is_over(const ranks& found, const std::vector<int>& incomplete) {
     const std::vector<int> absent = ranks_without(found, &file_meeting::has_seen_me);
     std::string text = "rank " + std::to_string(mine_.rank) + " has waited " +
-                       milliseconds_in_words(timeout_) + " in " + folder_.path() + " for " +
+                       milliseconds_in_words(timeout_) + " for " +
                        ranks_in_words(absent.empty() ? incomplete : absent) + ", which ";
     text += (absent.empty() ? incomplete : absent).size() == 1 ? "has" : "have";
     text += absent.empty() ? " come but not gone on" : " not come";
@@ -179,7 +179,7 @@ class file_meeting {
     mine_.kind = kind;
     mine_.why = why;
     folder_.write(name_of(mine_.rank), mine_.packed());
-    throw_trouble(kind, who_ + why);
+    throw_trouble(kind, who_ + "the first meeting in " + folder_.path() + ": " + why);
   }
 
   const shared_folder& folder_;

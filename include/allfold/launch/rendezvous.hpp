@@ -115,7 +115,7 @@ class file_rendezvous {
       if (look.slow())
         for (const int rank : missing) look_for(rank);
       if (!look.again())
-        throw timeout_error{who() + here() + ": has waited " +
+        throw timeout_error{who() + here() + ": rank " + std::to_string(rank_) + " has waited " +
                             detail::milliseconds_in_words(options_.timeout) + " for " +
                             detail::ranks_in_words(missing) +
                             (missing.size() == 1 ? ", which has" : ", which have") + " not come"};

@@ -158,8 +158,8 @@ class tcp_spoke : public tcp_part {
   }
   [[noreturn]] void time_is_over(const std::string& why) {
     hang_up();
-    throw timeout_error{here() + "has waited " + milliseconds_in_words(world_.timeout) +
-                        " for rank 0, " + why};
+    throw timeout_error{here() + "rank " + std::to_string(world_.rank) + " has waited " +
+                        milliseconds_in_words(world_.timeout) + " for rank 0, " + why};
   }
   [[noreturn]] void lost(const asio::error_code& error) {
     hang_up();
