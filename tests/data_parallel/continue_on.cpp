@@ -106,7 +106,8 @@ void check_losses(plan given, int first_culprit = 0) {
       CAPTURE(losses[0].step);
       const auto all = run_with<Strategy>(size, losses, given);
       const result& its = check_survivors(all, losses, what);
-      CHECK(flaw_in(its.history, given.how == interrupted::drop ? its.failures : 0) == "");
+      CHECK(flaw_in(its.history, static_cast<int>(all.size()),
+                    given.how == interrupted::drop ? its.failures : 0) == "");
       CHECK(its.state.same_bits(trained_from<Strategy>(its.last, given)));
       if constexpr (counts) {
         const auto expected = expected_counts(its.history);
@@ -178,7 +179,7 @@ TEST_CASE("a step that was taken but for the average is not taken again") {
   const result& its = check_survivors(all, losses, alike::nothing);
   CHECK(its.cut == 1);
   CHECK(its.last.steps == 5);
-  CHECK(flaw_in(its.history, 0) == "");
+  CHECK(flaw_in(its.history, static_cast<int>(all.size()), 0) == "");
 }
 
 TEST_CASE("a compression begins anew") {
@@ -202,7 +203,8 @@ TEST_CASE("one rank after the other is lost, until one trains alone") {
     const result& its = check_survivors(all, losses);
     CHECK(its.failures == 4);
     CHECK(its.size == 1);
-    CHECK(flaw_in(its.history, how == interrupted::drop ? 4 : 0) == "");
+    CHECK(flaw_in(its.history, static_cast<int>(all.size()), how == interrupted::drop ? 4 : 0) ==
+          "");
     CHECK(its.state.same_bits(trained_serially(its.history, false)));
   }
 }
@@ -305,7 +307,7 @@ TEST_CASE("if the rank is lost that stepped, the optimizer's state is lost") {
     const plan given{.new_primary = true};
     all = run_with<strategy>(3, losses, given);
     const result& its = check_survivors(all, losses, alike::parameters);
-    CHECK(flaw_in(its.history, 0) == "");
+    CHECK(flaw_in(its.history, static_cast<int>(all.size()), 0) == "");
     CHECK(its.state.same_bits(trained_serially(its.history, true)));
   }
   // Before the first step there is nothing to be lost.
@@ -365,7 +367,7 @@ TEST_CASE("parameters that were half sent are repaired, unless nobody has them w
       }
       const result& its =
           check_survivors(all, {{culprit, moment::in_engine, 2}}, alike::parameters);
-      CHECK(flaw_in(its.history, 0) == "");
+      CHECK(flaw_in(its.history, static_cast<int>(all.size()), 0) == "");
       CHECK(its.state.same_bits(trained_serially(its.history, culprit == 0)));
     }
 }
@@ -454,7 +456,8 @@ TEST_CASE("ranks that are lost at any moment of a training") {
     CAPTURE(round);
     const auto all = run_with<distributed<direct, small_buckets>>(size, losses, given);
     const result& its = check_survivors(all, losses);
-    CHECK(flaw_in(its.history, given.how == interrupted::drop ? its.failures : 0) == "");
+    CHECK(flaw_in(its.history, static_cast<int>(all.size()),
+                  given.how == interrupted::drop ? its.failures : 0) == "");
     CHECK(its.state.same_bits(trained_serially(its.history, false)));
   }
 }

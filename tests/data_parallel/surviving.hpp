@@ -260,10 +260,11 @@ inline allfold::sampler_position after(const allfold::sampler_position& at, int 
 }
 
 /// What is wrong with the steps' batches: each epoch must be gone through from its beginning to its
-/// end, with `drops` gaps in all, each as large as a batch of as many ranks as there were before.
-inline std::string flaw_in(const list<taken_step, 400>& history, int drops) {
+/// end, with `drops` gaps in all, each as large as a batch of as many ranks as there were before;
+/// `ranks` of them in the beginning.
+inline std::string flaw_in(const list<taken_step, 400>& history, int ranks, int drops) {
   allfold::sampler_position expected = sampler_for(one_rank{}).start_of(0);
-  int before = history.size == 0 ? 0 : history.items[0].ranks;
+  int before = ranks;
   for (std::size_t i = 0; i < history.size; ++i) {
     const taken_step& step = history.items[i];
     for (; step.at != expected && step.ranks < before && drops > 0; --drops)
