@@ -4,18 +4,22 @@ What stands in them is held against the schemas that Kubernetes publishes, unkno
 and against the models that Kubeflow generates from JobSet's; both come in packages of PyPI. What no
 schema knows is checked by hand: that WORLD_SIZE is the number of pods, that MASTER_ADDR is the name
 which the pod of rank 0 gets, that what is mounted is there, …
-Usage: test_manifests.py FOLDER, where the packages are, or are installed to."""
+Ranks of the library that are given a pod's variables meet.
+Usage: test_manifests.py PROGRAM FOLDER: payload/meet.cpp, compiled; and where the packages are, or
+are installed to."""
 
 import copy
 import importlib
 import pathlib
 import shutil
+import socket
 import subprocess
 import sys
 import unittest
 
 MANIFESTS = pathlib.Path(__file__).resolve().parent.parent.parent / "docs/kubernetes"
-PACKAGES = pathlib.Path(sys.argv.pop() if len(sys.argv) > 1 else "packages").resolve()
+PROGRAM, PACKAGES = (pathlib.Path(it).resolve() for it in
+                     (sys.argv[1:] if len(sys.argv) == 3 else ("hosts_meet", "packages")))
 REQUIRED = ["kubernetes-validate==1.37.0", "kubeflow-trainer-api==2.3.0"]
 VERSIONS = ("1.33", "1.37")  # of Kubernetes: the first that the manifests are for, and a late one
 SKIPPED = 77
@@ -148,6 +152,19 @@ def load(name: str) -> list:
     return list(yaml.safe_load_all((MANIFESTS / name).read_text()))
 
 
+def pod_of(name: str) -> dict:
+    """The pods' specification."""
+    spec = load(name)[-1]["spec"]
+    if "replicatedJobs" in spec:
+        spec = spec["replicatedJobs"][0]["template"]["spec"]
+    return spec["template"]["spec"]
+
+
+def free_port() -> int:
+    with socket.create_server(("localhost", 0)) as server:
+        return server.getsockname()[1]
+
+
 class Manifests(unittest.TestCase):
     def test_there_are_the_two_that_are_checked(self):
         self.assertEqual(sorted(it.name for it in MANIFESTS.glob("*.yaml")),
@@ -158,6 +175,25 @@ class Manifests(unittest.TestCase):
 
     def test_jobset(self):
         check(load("jobset.yaml"))
+
+    def test_ranks_meet_by_a_pods_variables(self):
+        """In pods that are processes of this machine, so at another address and port."""
+        for name in ("indexed-job.yaml", "jobset.yaml"):
+            here = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free_port())}
+            ranks = []
+            for index in range(4):
+                env = {it["name"]: it.get("value", str(index))
+                       for it in pod_of(name)["containers"][0]["env"]}
+                self.assertLessEqual(set(here), set(env))
+                ranks.append(subprocess.Popen([PROGRAM], env={**env, **here}, text=True,
+                                              stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+            told = [it.communicate(timeout=60) for it in ranks]
+            if ranks[0].returncode == SKIPPED:
+                self.skipTest(told[0][0])
+            self.assertEqual([it.returncode for it in ranks], [0] * 4, told)
+            self.assertEqual(told[0][0].splitlines(),
+                             [f"rank {rank} of 4, 0 of 1 on {socket.gethostname()}, by RANK and "
+                              "WORLD_SIZE" for rank in range(4)])
 
     def assert_refused(self, name: str, spoil, expected: str):
         resources = load(name)
@@ -207,4 +243,5 @@ if __name__ == "__main__":
     if reason:
         print(f"skipped: the schemas of Kubernetes can't be had: {reason}")
         sys.exit(SKIPPED)
+    sys.argv[1:] = []
     unittest.main(verbosity=2)

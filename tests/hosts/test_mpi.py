@@ -1,6 +1,6 @@
-"""An MPI takes the two hosts for two hosts, and a wait of its program ends when the cable is pulled.
-Usage: test_mpi.py MPI PROGRAM [PRELOAD]: open_mpi or mpich, payload/mpi_ring compiled with it, and a
-library that is loaded before PROGRAM's."""
+"""An MPI takes the two hosts for two, and a wait of its program ends when the cable is pulled.
+Usage: test_mpi.py MPI PROGRAM [PRELOAD]: open_mpi or mpich; payload/mpi_ring.cpp, compiled with it;
+and a library that is loaded before PROGRAM's."""
 
 import pathlib
 import re

@@ -1,4 +1,4 @@
-"""The library's ranks meet over TCP from two hosts, and none waits for ever when the cable is pulled.
+"""The library's ranks meet over TCP from two hosts, and none waits for ever without the cable.
 Usage: test_rendezvous.py PROGRAM: payload/meet.cpp, compiled."""
 
 import pathlib

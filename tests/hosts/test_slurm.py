@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -52,22 +53,21 @@ class Slurm(unittest.TestCase):
         sent = [int(it) for it in re.findall(r"host-\d sent (\d+) bytes", outcome.stderr)]
         self.assertGreater(sent[1], 2 * 500_000)  # ranks 2 and 3, to rank 0
 
-    def test_the_library_reads_what_slurm_sets(self):
-        outcome = run("--", "srun", "-n", 4, PROGRAM)
+    def assert_told(self, outcome, ranks: list):
         if outcome.stdout.startswith("skipped:"):
             self.skipTest(outcome.stdout)
-        self.assertEqual(outcome.stdout.splitlines(),
-                         [f"rank {rank} of 4, {rank % 2} of 2 on host-{rank // 2}, by Slurm"
-                          for rank in range(4)], outcome.stderr)
+        self.assertEqual(outcome.stdout.splitlines(), [f"{it}, by Slurm" for it in ranks],
+                         outcome.stderr)
+
+    def test_the_library_reads_what_slurm_sets(self):
+        outcome = run("--", "srun", "-n", 4, PROGRAM)
+        self.assert_told(outcome, [f"rank {rank} of 4, {rank % 2} of 2 on host-{rank // 2}"
+                                   for rank in range(4)])
 
     def test_it_does_so_where_hosts_have_different_numbers(self):
         outcome = run("--", "srun", "-N", 2, "-n", 3, PROGRAM)
-        if outcome.stdout.startswith("skipped:"):
-            self.skipTest(outcome.stdout)
-        self.assertEqual(outcome.stdout.splitlines(),
-                         ["rank 0 of 3, 0 of 2 on host-0, by Slurm",
-                          "rank 1 of 3, 1 of 2 on host-0, by Slurm",
-                          "rank 2 of 3, 0 of 1 on host-1, by Slurm"], outcome.stderr)
+        self.assert_told(outcome, ["rank 0 of 3, 0 of 2 on host-0", "rank 1 of 3, 1 of 2 on host-0",
+                                   "rank 2 of 3, 0 of 1 on host-1"])
 
     def test_sbatch_runs_the_job_of_the_documentation(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -96,6 +96,7 @@ class Slurm(unittest.TestCase):
             self.addCleanup(it.wait)
             self.addCleanup(it.kill)
             folder = it.stdout.readline().strip()
+            self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
             self.assertGreater(len(daemons(folder)), 5)  # munged and slurmd twice, slurmctld, sleep
             it.send_signal(number)
             it.wait(timeout=10)
@@ -103,6 +104,8 @@ class Slurm(unittest.TestCase):
             while daemons(folder) and time.monotonic() < until:
                 time.sleep(0.05)
             self.assertEqual(daemons(folder), [])
+            if number == signal.SIGTERM:
+                self.assertFalse(os.path.exists(folder))
 
 
 class Skips(unittest.TestCase):

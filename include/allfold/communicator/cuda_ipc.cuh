@@ -2,8 +2,8 @@
 #pragma once
 
 #include <allfold/communicator/cuda_arena.cuh>
-#include <allfold/communicator/exchange_bytes.hpp>
 #include <allfold/communicator/cuda_launch.cuh>
+#include <allfold/communicator/exchange_bytes.hpp>
 
 namespace allfold::cuda {
 

@@ -2,8 +2,8 @@
 #pragma once
 
 #include <allfold/communicator/far_memory.hpp>
-#include <allfold/communicator/report.hpp>
 #include <allfold/communicator/region_copies.hpp>
+#include <allfold/communicator/report.hpp>
 #include <allfold/communicator/shared_world.hpp>
 #include <allfold/communicator/team_state.hpp>
 

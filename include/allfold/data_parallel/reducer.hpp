@@ -6,8 +6,8 @@
 #include <allfold/data_parallel/bucket.hpp>
 #include <allfold/data_parallel/bucket_order.hpp>
 #include <allfold/data_parallel/options.hpp>
-#include <allfold/execution/progress.hpp>
 #include <allfold/data_parallel/replica_link.hpp>
+#include <allfold/execution/progress.hpp>
 #include <chrono>
 #include <optional>
 

@@ -1,5 +1,5 @@
-"""Ranks that meet by TCP at MASTER_ADDR, as started by two_hosts or anything that tells ranks who they
-are as torchrun does. Rank 0 prints what each of them sees of its host, a line of JSON for each.
+"""Ranks that meet by TCP at MASTER_ADDR, started by two_hosts or anything else that tells them who
+they are as torchrun does. Rank 0 prints what each of them sees of its host, a line of JSON for each.
 Usage: meet.py [BYTES], so many of which each rank sends to rank 0."""
 
 import json

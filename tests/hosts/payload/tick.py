@@ -1,6 +1,6 @@
 """Rank 1 sends a byte every 20 ms to rank 0, which says when none has come for 0.7 s, and when one
-comes again; then both end. A file `ticking` in the folder that is the argument says that it goes on,
-and one called `silent` that it does not."""
+comes again; then both end. In the folder that is the argument a file `ticking` appears when it goes
+on, and `silent` when it does not."""
 
 import os
 import pathlib
