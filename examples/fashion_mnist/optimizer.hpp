@@ -23,6 +23,12 @@ class momentum_descent {
 
   std::uint64_t bytes() const;
 
+  // What ranks must hold alike that go on without others; see allfold::data_parallel::continue_on.
+  template <class Share>
+  void share_state(Share&& share) {
+    share(velocities);
+  }
+
  private:
   float momentum;
   std::vector<Eigen::ArrayXf> velocities;

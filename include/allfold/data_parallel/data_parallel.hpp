@@ -2,6 +2,7 @@
 #pragma once
 
 #include <allfold/data_parallel/backward_pass.hpp>
+#include <allfold/data_parallel/continuation.hpp>
 #include <allfold/data_parallel/join.hpp>
 #include <allfold/data_parallel/model_access.hpp>
 #include <allfold/data_parallel/no_sync.hpp>
@@ -37,14 +38,9 @@ class data_parallel {
     detail::check_own_shapes(model_, *link_, parameters_, gradients_, where);
     detail::check_shapes_of_ranks(model_, *link_, parameters_, where);
     adopt(0, where);
-    const auto name = [](void* of, std::size_t index) {
-      return detail::parameter_name(*static_cast<Model*>(of), index);
-    };
     if (options_.rebuild_buckets && !std::is_same_v<typename Strategy::compression, uncompressed>)
       detail::give_up(*link_, "rebuild_buckets does not go with a compression", where);
-    pass_.emplace(*link_, gradients_,
-                  detail::pass_traits{std::addressof(model_), name, &Strategy::bucketing::plan},
-                  options_, where);
+    make_pass(where);
   }
 
   /// Runs the engine's forward pass, `engine()`, with rank 0's buffers, and returns what it
@@ -109,19 +105,44 @@ class data_parallel {
   /// device_span; or, if it takes nothing, once.
   template <class Optimizer>
   void step(Optimizer&& optimizer, std::source_location where = std::source_location::current()) {
+    require_pass(where);
     if (link_->steps()) {
+      footing_.whole = false;
       const detail::stopwatch counting{clock_.times.step};
       detail::apply<span_in<const element, space>>(optimizer, parameters_, gradients_);
+      footing_.whole = true;
+      count_step();
     }
-    ++steps_;
     clock_.communicate([&] {
-      if (detail::averages_after<Strategy>(steps_)) {
-        for (const elements each : parameters_) link_->average(each, where);
-        if (options_.broadcast_buffers) broadcast_buffers(0, where);
-      } else {
-        for (const elements each : parameters_) link_->share(each, where);
-      }
+      if (detail::averages_after<Strategy>(steps_))
+        average_parameters(where);
+      else
+        share_parameters(where);
     });
+    footing_.cut = false;
+  }
+
+  /// Goes on with the ranks of `world`, which are left after a failure: those of `world.shrink()`.
+  /// Every rank of it calls it; it must outlive the replica. Of those that have come furthest with
+  /// whole parameters the lowest gives these to all, and what `state(share)` names on every rank by
+  /// calls of share(value), such as the optimizer's state and a batch_cursor; `stateless` if there
+  /// is nothing: see continuation.hpp. Buckets, the thread that reduces and the compression begin
+  /// anew, the last without what it remembered; what gradients hold is undefined.
+  ///
+  /// Throws rank_lost_error if nobody holds whole parameters, or if the rank is lost that stepped
+  /// for all, unless `how` allows for that; usage_error if the strategy has no rank step among
+  /// these. If another rank is lost meanwhile it throws what a collective throws, and is called
+  /// again with those that are left then. Until it has returned nothing else may be called.
+  template <communicator World, class State>
+  continuation continue_on(World& world, State&& state, continue_options how = {},
+                           std::source_location where = std::source_location::current()) {
+    static_assert(space == memory_space::host,
+                  "allfold: replicas in a device's memory do not go on after a failure");
+    if (pass_) bucket_order_ = pass_->rebuilt_order();
+    pass_.reset();  // its thread has ended now
+    forwarded_ = false;
+    link_ = std::make_unique<link_to<World>>([&]() -> World& { return world; }, compression_);
+    return detail::continuing<data_parallel>{*this, how, where}.with(state);
   }
 
   Model& model() { return model_; }
@@ -161,8 +182,52 @@ class data_parallel {
 
  private:
   friend class join_scope<data_parallel>;
+  friend class detail::continuing<data_parallel>;
   template <class World>
   using link_to = detail::linked_by<elements, Strategy, World&, typename Strategy::compression>;
+
+  void make_pass(std::source_location where) {
+    const auto name = [](void* of, std::size_t index) {
+      return detail::parameter_name(*static_cast<Model*>(of), index);
+    };
+    pass_.emplace(*link_, gradients_,
+                  detail::pass_traits{std::addressof(model_), name, &Strategy::bucketing::plan},
+                  options_, where);
+    footing_.primary = !steps_everywhere && link_->steps();
+  }
+  void count_step() {
+    ++steps_;
+    footing_.cut = true;
+  }
+  void share_parameters(std::source_location where) {
+    if constexpr (!steps_everywhere) {
+      // The others wait here for the one that steps: if it is lost meanwhile, they have what they
+      // had.
+      element through{};
+      if constexpr (space == memory_space::host) link_->share({&through, 1}, where);
+      if (!footing_.primary) count_step();
+    }
+    footing_.whole = footing_.primary;  // what a rank sends it does not change
+    for (const elements each : parameters_) link_->share(each, where);
+    footing_.whole = true;
+  }
+  /// A failure leaves undefined what is averaged, so then everybody goes on with its own.
+  void average_parameters(std::source_location where) {
+    detail::put_aside<elements> own;
+    for (const elements each : parameters_) own.add(each);
+    try {
+      for (const elements each : parameters_) link_->average(each, where);
+      if (options_.broadcast_buffers) broadcast_buffers(0, where);
+    } catch (...) {
+      own.restore();
+      throw;
+    }
+  }
+  void require_pass(std::source_location where) const {
+    if (!pass_)
+      throw usage_error{"allfold: rank " + std::to_string(rank()) + ", data_parallel at " +
+                        place_of(where) + ": continue_on has not returned"};
+  }
 
   /// Runs a pass of the engine's.
   template <class Engine>
@@ -185,6 +250,7 @@ class data_parallel {
   bool is_local() const { return detail::is_local<Strategy>(steps_); }
   /// What all ranks do before the first pass of the engine's.
   void prepare(std::source_location where) {
+    require_pass(where);
     clock_.begin_pass();
     clock_.communicate([&] {
       there_ = joining_ != nullptr ? joining_->turn_out(where) : detail::turn_out{};
@@ -244,7 +310,9 @@ class data_parallel {
   detail::arena<element> arena_;
   std::vector<elements> gradients_;
   std::uint64_t steps_ = 0;
-  int accumulating_ = 0;    ///< guards of no_sync that live
+  detail::footing footing_;
+  std::vector<std::uint64_t> bucket_order_;  ///< while it has no pass
+  int accumulating_ = 0;                     ///< guards of no_sync that live
   bool forwarded_ = false;  ///< the backward pass that comes next has been prepared
   detail::turn_out there_;  ///< who takes part in this pass
   join_scope<data_parallel>* joining_ = nullptr;

@@ -97,6 +97,16 @@ class distributed_sampler {
     total = checked<std::size_t>("data set size", samples, 0, where);
   }
 
+  /// The same division of the same data set over the ranks of another world, for the calling rank
+  /// of it. Errors: as for a new one.
+  template <class World>
+  distributed_sampler on(const World& world,
+                         std::source_location where = std::source_location::current()) const {
+    return {total, world, chosen, where};
+  }
+
+  /// How many ranks the data set is divided over.
+  int ranks() const { return rank_count; }
   /// Samples of this rank in each epoch: equally many on every rank.
   std::size_t size() const { return left(0); }
 
