@@ -2,6 +2,7 @@
 // wants to know whether they work.
 #pragma once
 
+#include <algorithm>
 #include <allfold/allfold.hpp>
 #include <cstdint>
 #include <stdexcept>
@@ -22,9 +23,25 @@ inline std::vector<std::uint32_t> brought_by(int rank, std::size_t count, unsign
   return all;
 }
 
+/// Where operands lie: in a rank's own memory, or where all ranks can reach them.
+struct in_own_memory {
+  template <class World>
+  static std::vector<std::uint32_t> place(World&, std::vector<std::uint32_t> elements) {
+    return elements;
+  }
+};
+struct in_shared_memory {
+  template <class World>
+  static auto place(World& world, const std::vector<std::uint32_t>& elements) {
+    const auto all = world.template allocate<std::uint32_t>(elements.size());
+    std::copy(elements.begin(), elements.end(), all.begin());
+    return all;
+  }
+};
+
 /// Calls collectives of which each rank knows what must come out. Every rank of a team calls the
 /// same. Throws std::logic_error if something else does.
-template <class World>
+template <class World, class Memory = in_own_memory>
 class exact_calls {
   using numbers = std::vector<std::uint32_t>;
 
@@ -34,41 +51,43 @@ class exact_calls {
 
   template <class Algorithm>
   void all_reduce() {
-    numbers data = mine(count_);
+    auto data = mine(count_);
     allfold::all_reduce<Algorithm>(world_, data);
     expect(data, sums(0, count_), "all_reduce", Algorithm::name);
   }
   template <class Algorithm>
   void reduce() {
     const int root = world_.size() - 1;
-    numbers data = mine(count_);
+    auto data = mine(count_);
     allfold::reduce<Algorithm>(world_, data, root);
     if (world_.rank() == root) expect(data, sums(0, count_), "reduce", Algorithm::name);
   }
   template <class Algorithm>
   void broadcast() {
     const int root = world_.size() / 2;
-    numbers data = mine(count_);
+    auto data = mine(count_);
     allfold::broadcast<Algorithm>(world_, data, root);
     expect(data, brought_by(root, count_, round_), "broadcast", Algorithm::name);
   }
   template <class Algorithm>
   void reduce_scatter() {
-    const numbers data = mine(count_ * ranks());
-    numbers part(count_);
+    const auto data = mine(count_ * ranks());
+    auto part = zeros(count_);
     allfold::reduce_scatter<Algorithm>(world_, data, part);
     expect(part, sums(own() * count_, count_), "reduce_scatter", Algorithm::name);
   }
   template <class Algorithm>
   void all_gather() {
-    numbers all(count_ * ranks()), expected;
+    auto all = zeros(count_ * ranks());
+    numbers expected;
     allfold::all_gather<Algorithm>(world_, mine(count_), all);
     for (int rank = 0; rank < world_.size(); ++rank)
       for (std::size_t i = 0; i < count_; ++i) expected.push_back(brought(rank, i, round_));
     expect(all, expected, "all_gather", Algorithm::name);
   }
   void all_to_all() {
-    numbers data = mine(count_ * ranks()), expected;
+    auto data = mine(count_ * ranks());
+    numbers expected;
     allfold::all_to_all(world_, data);
     for (int rank = 0; rank < world_.size(); ++rank)
       for (std::size_t i = 0; i < count_; ++i)
@@ -99,16 +118,19 @@ class exact_calls {
  private:
   std::size_t ranks() const { return static_cast<std::size_t>(world_.size()); }
   std::size_t own() const { return static_cast<std::size_t>(world_.rank()); }
-  numbers mine(std::size_t count) const { return brought_by(world_.rank(), count, round_); }
+  auto mine(std::size_t count) const {
+    return Memory::place(world_, brought_by(world_.rank(), count, round_));
+  }
+  auto zeros(std::size_t count) const { return Memory::place(world_, numbers(count)); }
   numbers sums(std::size_t from, std::size_t count) const {
     numbers all(count);
     for (int rank = 0; rank < world_.size(); ++rank)
       for (std::size_t i = 0; i < count; ++i) all[i] += brought(rank, from + i, round_);
     return all;
   }
-  void expect(const numbers& found, const numbers& expected, const char* what,
+  void expect(const auto& found, const numbers& expected, const char* what,
               std::string_view algorithm) const {
-    if (found == expected) return;
+    if (std::equal(found.begin(), found.end(), expected.begin(), expected.end())) return;
     throw std::logic_error{"a wrong result of " + std::string{what} + " by " +
                            std::string{algorithm} + " of " + std::to_string(count_) +
                            " elements on rank " + std::to_string(world_.rank()) + " of " +
