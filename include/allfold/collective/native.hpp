@@ -2,6 +2,7 @@
 #pragma once
 
 #include <allfold/communicator/engine.hpp>
+#include <allfold/schedule/direct.hpp>
 #include <allfold/schedule/native.hpp>
 #include <allfold/schedule/tuning.hpp>
 
@@ -14,6 +15,10 @@ concept all_reduce_algorithm = std::same_as<Algorithm, native> ||
      collective::all_reduce);
 
 namespace detail {
+
+/// What folds in rank order; where an engine folds, in the engine's.
+template <class World>
+using in_rank_order = std::conditional_t<has_engine<World>, native, direct>;
 
 /// Hands a collective over to the communicator's engine.
 template <class T, class World, class Plan, class Operation>

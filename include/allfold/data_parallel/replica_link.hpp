@@ -92,7 +92,8 @@ class replica_link {
   virtual std::vector<std::uint64_t> gather(std::uint64_t mine, std::source_location where) = 0;
   virtual void abort(const std::string& why) = 0;
   virtual void leave_with(const std::exception_ptr& thrown) = 0;
-  /// The same ranks for another thread of this one; null if the communicator has no such thing.
+  /// The same ranks for another thread of this one; null if the communicator has no such thing, or
+  /// says by has_companion() that it can't have it here.
   virtual std::unique_ptr<replica_link> companion(std::source_location where) = 0;
 };
 
@@ -142,6 +143,8 @@ class linked_by final : public replica_link<Elements> {
     if constexpr (requires { world_.leave_with(thrown); }) world_.leave_with(thrown);
   }
   std::unique_ptr<base> companion(std::source_location where) override {
+    if constexpr (requires { world_.has_companion(); })
+      if (!world_.has_companion()) return nullptr;
     if constexpr (requires { world_.companion(where); }) {
       using link = linked_by<Elements, Strategy, World, Compression>;
       return std::make_unique<link>(world_.companion(where), compression_);
