@@ -10,7 +10,8 @@ namespace fashion_mnist {
 // What one rank measured.
 struct rank_figures {
   std::uint64_t hash;                       // of the bytes of its parameters, after training
-  double computation_ms, communication_ms;  // of a step: medians
+  double computation_ms, communication_ms;  // of a step: medians; communication is what a step
+                                            // waits for
   double bytes_read, bytes_written;         // by the library, of a step: means
   double bytes_sent;                        // brought to collectives for the others, of a step
   std::uint64_t parameter_bytes, gradient_bytes, optimizer_bytes, kept_bytes;

@@ -126,7 +126,7 @@ class participant final : public contender {
     replica.step(optimizer);
     const milliseconds taken = clock::now() - begin;
     kept_bytes += heap_bytes() - held_before;
-    const milliseconds communication = replica.times().communication;
+    const milliseconds communication = replica.times().exposed;
 
     std::vector<double>& seconds = result.seconds;
     result.losses.push_back(loss);

@@ -1,12 +1,13 @@
 // Something goes wrong at every step of every rank of every schedule. Whatever it is, every rank
 // ends with an error, and from then on its memory is its own.
 
-// The faulty schedules below have a base class, which `{.root = root}` leaves out.
+// The faulty schedules have a base class, which `{.root = root}` leaves out.
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 
 #include <allfold/allfold.hpp>
 
 #include "outcome.hpp"
+#include "support/faulty.hpp"
 
 #include <doctest/doctest.h>
 
@@ -27,6 +28,8 @@ namespace {
 using namespace outcomes;
 using namespace std::chrono_literals;
 using clock_type = std::chrono::steady_clock;
+using test::faulty;
+using test::through;
 using world_type = allfold::threads::communicator;
 
 enum class fault_kind { none, throws, leaves, stalls };
@@ -73,87 +76,6 @@ void trip(int index) {
   while (!(*armed->team)->failed() && clock_type::now() < end) std::this_thread::sleep_for(200us);
   std::this_thread::sleep_for(1ms);
 }
-
-// ---- schedules that fail ----
-
-template <class Schedule>
-struct faulty;
-
-/// What a schedule may have besides.
-template <class Schedule>
-struct small_of {};
-template <class Schedule>
-requires requires { typename Schedule::small; }
-struct small_of<Schedule> {
-  using small = faulty<typename Schedule::small>;
-};
-template <class Schedule>
-struct pieces_of {};
-template <class Schedule>
-requires requires { Schedule::piece_bytes; }
-struct pieces_of<Schedule> {
-  static constexpr std::size_t piece_bytes = 4096;  // so that few elements make several pieces
-};
-
-/// `Schedule`, made by `plan()` of `Self`, with a fault in it.
-template <class Self, class Schedule>
-struct faulty_base : small_of<Schedule>, pieces_of<Schedule> {
-  static constexpr allfold::collective kind = Schedule::kind;
-  static constexpr std::string_view name = Schedule::name;
-  static constexpr bool reads_slots = allfold::reads_slots<Schedule>;
-
-  constexpr Schedule inner() const { return static_cast<const Self&>(*this).plan(); }
-  constexpr int chunks(int size) const { return inner().chunks(size); }
-  constexpr int steps(int size) const { return inner().steps(size); }
-  constexpr int lag(int size, int index) const { return allfold::lag_of(inner(), size, index); }
-  constexpr int scratch_chunks(int size) const { return allfold::scratch_chunks_of(inner(), size); }
-  constexpr allfold::step at(int rank, int size, int index) const {
-    if (!std::is_constant_evaluated()) trip(index);
-    return inner().at(rank, size, index);
-  }
-  constexpr allfold::waits exit(int rank, int size) const {
-    if (!std::is_constant_evaluated()) trip(steps(size));
-    return inner().exit(rank, size);
-  }
-};
-
-template <class Schedule>
-struct faulty : faulty_base<faulty<Schedule>, Schedule> {
-  constexpr Schedule plan() const { return {}; }
-};
-template <class Schedule>
-requires requires { Schedule{.root = 0}; }
-struct faulty<Schedule> : faulty_base<faulty<Schedule>, Schedule> {
-  int root = 0;
-  constexpr Schedule plan() const { return {.root = root}; }
-};
-template <class Schedule>
-requires requires { Schedule{.in_place = false}; }
-struct faulty<Schedule> : faulty_base<faulty<Schedule>, Schedule> {
-  bool in_place = false;
-  constexpr Schedule plan() const { return {.in_place = in_place}; }
-};
-
-/// An algorithm whose every collective is the one that is given.
-template <class Schedule>
-struct through {
-  using reduce = faulty<Schedule>;
-  using broadcast = faulty<Schedule>;
-  using reduce_scatter = faulty<Schedule>;
-  using all_gather = faulty<Schedule>;
-  using scatter = faulty<Schedule>;
-  using gather = faulty<Schedule>;
-  using all_to_all = faulty<Schedule>;
-  using barrier = faulty<Schedule>;
-};
-
-}  // namespace
-
-/// A faulty schedule does the same as the schedule that it wraps.
-template <class Schedule>
-inline constexpr bool allfold::trusted<faulty<Schedule>> = true;
-
-namespace {
 
 // ---- the collectives ----
 
@@ -382,6 +304,7 @@ std::vector<rank_story> play(const subject& it, const setting& how) {
     memory own = it.prepare(world);
     for (unsigned i = random() % 4; i > 0; --i) std::this_thread::yield();
     armed = &mine;
+    test::on_step = trip;
     story.first = attempt([&] { it.call(world, own); });
     armed = nullptr;
     story.tripped = mine.tripped;

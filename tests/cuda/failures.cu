@@ -2,87 +2,14 @@
 #include <doctest/doctest.h>
 
 #include <chrono>
-#include <functional>
 #include <thread>
 
-#include "communicator/outcome.hpp"
-#include "cuda/on_device.cuh"
+#include "cuda/endings.cuh"
 
 namespace {
 
-using namespace outcomes;
+using namespace endings;
 using namespace std::chrono_literals;
-using on_device::numbers;
-using test::world;
-using floats = thrust::device_vector<float>;
-
-/// How each rank's work ended, its collectives included.
-std::vector<outcome> run(int ranks, const std::function<void(world&)>& body,
-                         std::chrono::steady_clock::duration timeout = patient) {
-  std::vector<outcome> all(at(ranks));
-  const auto noted = [&](world& world) {
-    try {
-      body(world);
-      world.synchronize();
-    } catch (...) {
-      all[at(world.rank())] = outcome_of(std::current_exception());
-      throw;
-    }
-  };
-  try {
-    test::run_world(ranks, noted, timeout);
-  } catch (const std::exception&) {  // one of those that are noted
-  }
-  return all;
-}
-
-/// The GPU works, whatever was before.
-void check_that_it_works() {
-  test::failures list;
-  test::run_world(3, [&](world& world) {
-    on_device::tally it{world, 10'000};
-    it.give<allfold::direct>(world);
-    it.give<allfold::ring>(world);
-    it.check(world, 2, "afterwards", list);
-  });
-  CHECK_NONE(list);
-}
-
-void check_all(const std::vector<outcome>& all, ending how, const std::vector<std::string>& words) {
-  for (const outcome& each : all) {
-    CAPTURE(each.text);
-    CHECK(each.how == how);
-    for (const std::string& word : words) CHECK(each.says(word));
-  }
-  check_that_it_works();
-}
-
-/// a + b, after a while if a is `magic`.
-struct dawdling_sum {
-  static constexpr float magic = 12345.0f;
-  unsigned long long nanoseconds;
-
-  ALLFOLD_HOST_DEVICE float operator()(float a, float b) const {
-#ifdef __CUDA_ARCH__
-    if (a == magic) {
-      const auto begin = allfold::cuda::kernel_access<allfold::cuda::gpu_scope>::now();
-      while (allfold::cuda::kernel_access<allfold::cuda::gpu_scope>::now() - begin < nanoseconds) {
-      }
-    }
-#endif
-    return a + b;
-  }
-};
-
-constexpr std::size_t long_count = 100'000;
-
-/// Ones, but rank 0's last element is the magic one. So the last rank's kernel dawdles in `direct`,
-/// which folds in rank order, chunk by chunk.
-floats ones_and_magic(const world& ranks) {
-  floats data(long_count, 1.0f);
-  if (ranks.rank() == 0) data.back() = dawdling_sum::magic;
-  return data;
-}
 
 }  // namespace
 
@@ -250,6 +177,27 @@ TEST_CASE("a kernel that waits too long for another rank gives up and says for w
   check_all(all, ending::timeout,
             {"the kernel of rank ", "has waited too long for rank 2 to complete step 0",
              "all_reduce #", "(direct, 100000 x float", "failures.cu:"});
+}
+
+TEST_CASE("what a companion's kernels find is thrown by the communicator itself too") {
+  check_that_it_works();
+  const auto all = run(
+      3,
+      [](world& world) {
+        test::world beside = world.companion();
+        floats data = ones_and_magic(world);
+        // It may be told of it before it returns, and must then be told to others all the same.
+        const outcome its = attempt([&] {
+          allfold::all_reduce<allfold::direct>(beside, data, dawdling_sum{6'000'000'000});
+          beside.synchronize();
+        });
+        if (!its.told()) throw std::runtime_error{"the companion has found nothing"};
+        world.synchronize();
+      },
+      2s);
+  check_all(all, ending::timeout,
+            {"of a companion", "the kernel of rank ",
+             "has waited too long for rank 2 to complete step 0"});
 }
 
 TEST_CASE("a kernel that waits less long than it may is none the worse for it") {

@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -542,24 +541,4 @@ TEST_CASE("an optimizer that throws is told to the others") {
       CHECK(all[at(rank)].says(rank == culprit ? "no state"
                                                : rank_name(culprit) + " threw: no state"));
   }
-}
-
-TEST_CASE("the times of a step say where it was spent") {
-  using namespace std::chrono_literals;
-  std::vector<allfold::step_times> times(2);
-  allfold::spawn(2, [&](auto& world) {
-    arrays model{{10}};
-    replica_of<> replica{model, world};
-    replica.backward([&](auto&& ready) {
-      if (world.rank() == 0) std::this_thread::sleep_for(80ms);
-      ready(0);
-    });
-    replica.step([] { std::this_thread::sleep_for(20ms); });
-    times[at(world.rank())] = replica.times();
-    replica.reduce_gradients();
-    if (replica.times().computation != 0ns) throw std::logic_error{"not from the start"};
-  });
-  CHECK(times[0].computation >= 100ms);
-  CHECK(times[1].computation >= 20ms);
-  CHECK(times[1].communication >= 10ms);  // waiting for rank 0
 }

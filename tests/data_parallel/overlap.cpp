@@ -197,6 +197,35 @@ TEST_CASE("an engine that throws is heard of though threads wait for its gradien
     }
 }
 
+namespace {
+
+/// No compression, which fails on one rank after a while.
+struct fragile {
+  int calls = 0;
+
+  template <class T, class Ranks>
+  void combine(std::span<T> gradient, std::size_t, Ranks& ranks) {
+    if (ranks.rank() == 1 && ++calls == 7) throw std::runtime_error{"no room for residuals"};
+    ranks.reduce(gradient);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("what fails in a rank's thread is told to the other ranks") {
+  const auto all = run_ranks(3, [](auto& world) {
+    arrays model{sizes};
+    data_parallel<arrays, distributed<direct, small_buckets, fragile>> replica{
+        model, world, {.overlap = overlap::by_thread}};
+    for (int step = 0; step < 3; ++step)
+      replica.backward([&](auto&& ready) { ready(std::size_t{0}, sizes.size()); });
+  });
+  for (int rank = 0; rank < 3; ++rank)
+    CHECK_MESSAGE(all[at(rank)].says(rank == 1 ? "no room for residuals"
+                                               : "rank 1 threw: no room for residuals"),
+                  all[at(rank)].text);
+}
+
 TEST_CASE("a gradient that is never ready is named though threads wait for it") {
   const auto all = run_ranks(3, [](auto& world) {
     arrays model{sizes};

@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 #include <numeric>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -162,4 +163,104 @@ TEST_CASE("strategies train over NCCL") {
     const float mean = static_cast<float>(world.size() - 1) / 2;
     CHECK(its.slopes.to_host() == std::vector<float>{mean, 4});
   });
+}
+
+namespace {
+
+/// Three gradients, in buckets of their own.
+struct layers {
+  device_buffer<float> weights{std::vector<float>(3 * 1'000)}, slopes{weights.size()};
+
+  static std::vector<allfold::device_span<float>> cut(device_buffer<float>& all) {
+    std::vector<allfold::device_span<float>> parts;
+    for (std::size_t i = 0; i < 3; ++i)
+      parts.push_back(allfold::span_of(all).subspan(i * 1'000, 1'000));
+    return parts;
+  }
+  std::vector<allfold::device_span<float>> parameters() { return cut(weights); }
+  std::vector<allfold::device_span<float>> gradients() { return cut(slopes); }
+};
+
+/// Gradients that come from the rank's stream and from another in turns, and what becomes of them.
+void train_meanwhile(world_type& world, allfold::overlap how) {
+  layers its;
+  allfold::data_parallel<layers, allfold::distributed<native, allfold::buckets<4'000, 4'000>>>
+      replica{its, world, {.overlap = how}};
+  CHECK(replica.overlaps() == (how == allfold::overlap::by_thread && world.size() > 1));
+  CHECK(replica.buckets().size() == 3);
+  allfold::cuda::stream other;
+  allfold::cuda::event here;
+  const auto mean = static_cast<float>(world.size() - 1) / 2;
+  for (int step = 0; step < 10; ++step) {
+    const device_buffer<float> values{
+        std::vector<float>(1'000, static_cast<float>(world.rank() + step))};
+    here.record(world.stream());
+    here.hold_back(other.get());
+    replica.backward([&](auto&& ready) {
+      for (std::size_t i = 3; i-- > 0;) {
+        const cudaStream_t in = i == 1 ? other.get() : world.stream();
+        const auto slope = its.gradients()[i];
+        allfold::cuda::check(cudaMemcpyAsync(slope.data(), values.data(), slope.size_bytes(),
+                                             cudaMemcpyDeviceToDevice, in),
+                             "cudaMemcpyAsync");
+        if (i == 1)
+          ready(i, in);
+        else
+          ready(i);
+      }
+    });
+    world.synchronize();
+    const std::vector<float> found = its.slopes.to_host();
+    CHECK(found == std::vector<float>(3'000, mean + static_cast<float>(step)));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("gradients are reduced meanwhile by a thread, where ranks are threads") {
+  on_ranks([](world_type& world) {
+    CHECK_FALSE(world.enqueues_at_once());
+    for (const auto how : {allfold::overlap::by_thread, allfold::overlap::none})
+      train_meanwhile(world, how);
+  });
+}
+
+TEST_CASE("they are by the rank's own thread, where NCCL alone connects ranks") {
+  if (!has_gpu()) {
+    MESSAGE("skipped: no CUDA device");
+    return;
+  }
+  for (int ranks = 1; ranks <= most_ranks(); ++ranks) {
+    ncclUniqueId id{};
+    REQUIRE(ncclGetUniqueId(&id) == ncclSuccess);
+    allfold::spawn(ranks, [&](allfold::threads::communicator& threads) {
+      world_type world{id, threads.rank(), threads.size(), 0};
+      CHECK(world.enqueues_at_once());
+      for (const auto how : {allfold::overlap::by_thread, allfold::overlap::none})
+        train_meanwhile(world, how);
+    });
+  }
+}
+
+TEST_CASE("an engine that throws in the middle of a backward pass ends all ranks") {
+  if (!has_gpu() || most_ranks() < 2) {
+    MESSAGE("skipped: no CUDA device, or an NCCL that takes one rank on it");
+    return;
+  }
+  const auto thrown = allfold::try_spawn(2, [](allfold::threads::communicator& threads) {
+    world_type world{std::move(threads), 0};
+    layers its;
+    allfold::data_parallel<layers, allfold::distributed<native, allfold::buckets<4'000, 4'000>>>
+        replica{its, world, {.overlap = allfold::overlap::by_thread}};
+    replica.backward([&](auto&& ready) {
+      ready(std::size_t{2});
+      if (world.rank() == 1) throw std::runtime_error{"the loss is no number"};
+      ready(std::size_t{0}, std::size_t{2});
+    });
+    world.synchronize();
+  });
+  REQUIRE(thrown.at(0));
+  CHECK_THROWS_WITH_AS(std::rethrow_exception(thrown[0]),
+                       doctest::Contains("rank 1 threw: the loss is no number"),
+                       allfold::rank_lost_error);
 }

@@ -11,7 +11,7 @@ What is not installed may lie in the folder carried/ of the checkout, which git 
   carried/eigen3/Eigen/          Eigen, for the example's loader
   carried/zlib/                  zlib.h, zconf.h and libz.a, likewise
   carried/fashion-mnist/         the four .gz files of the data set
-  carried/nccl/                  NCCL's include/ and lib/, for the benchmark
+  carried/nccl/                  NCCL's include/ and lib/, for its tests and the benchmark
 
   --carry   fills carried/ with what is installed on this machine, and ends
 TEXT
@@ -93,6 +93,23 @@ prepare() {
   find_nvcc
 }
 
+# Prints the folder of an NCCL that can be compiled with: $nccl, or else carried/'s, the system's,
+# the CUDA Toolkit's, or Python's.
+find_nccl() {
+  local folder library
+  for folder in "$nccl" "$root/carried/nccl" /usr /usr/local /usr/local/cuda \
+    "$(python3 -c 'import nvidia.nccl as it; print(list(it.__path__)[0])' 2>/dev/null)"; do
+    [[ -n $folder && -e $folder/include/nccl.h ]] || continue
+    for library in "$folder"/lib{,64,/*-linux-gnu}/libnccl.so*; do
+      if [[ -e $library ]]; then
+        echo "$folder"
+        return
+      fi
+    done
+  done
+  return 1
+}
+
 find_nvcc() {
   local nvcc=${CUDACXX:-}
   [[ -n $nvcc ]] || nvcc=$(command -v nvcc) || nvcc=/usr/local/cuda/bin/nvcc
@@ -117,4 +134,16 @@ find_card() {
   fi
   settings+=("-DCMAKE_CUDA_ARCHITECTURES=$capability")
   echo "GPU: ${card:-none}; compiling for sm_$capability"
+}
+
+# Looks for NCCL, puts its folder into $nccl, and tells CMake. False if there is none.
+provide_nccl() {
+  if nccl=$(find_nccl); then
+    echo "NCCL: $nccl"
+    settings+=(-DALLFOLD_NCCL=ON "-DNCCL_ROOT=$nccl")
+  else
+    echo "skipped: NCCL, which was not found"
+    settings+=(-DALLFOLD_NCCL=OFF)
+    return 1
+  fi
 }

@@ -12,6 +12,8 @@
 #include "support/processes.hpp"
 #elif defined(ALLFOLD_TEST_ON_MPI)
 #include "support/mpi.hpp"
+#elif defined(ALLFOLD_TEST_ON_NODES)
+#include "support/nodes.hpp"
 #else
 #include <allfold/launch/spawn.hpp>
 

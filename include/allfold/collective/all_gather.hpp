@@ -22,8 +22,8 @@ void all_gather(World& world, Input&& input, Output&& output,
   const element* const own =
       span_of(output).data() + share * static_cast<std::size_t>(world.rank());
   detail::check_overlap(world, input, output, own, site);
-  detail::run_by_rank<element>(world, typename Algorithm::all_gather{}, span_of(input).data(),
-                               span_of(output).data(), share, sum{}, where);
+  detail::run_by_rank<element>(world, typename detail::on<World, Algorithm>::all_gather{},
+                               span_of(input).data(), span_of(output).data(), share, sum{}, where);
 }
 
 /// The same with counts[r] elements of rank r, one rank's behind the other's. Every rank gives the
@@ -40,8 +40,8 @@ void all_gather(World& world, Input&& input, Output&& output, std::span<const st
   detail::check_size(world, span_of(output).size(), detail::total_of(counts), "output", site);
   const element* const own = span_of(output).data() + detail::begin_of(counts, world.rank());
   detail::check_overlap(world, input, output, own, site);
-  detail::run_by_counts<element>(world, typename Algorithm::all_gather{}, span_of(input).data(),
-                                 span_of(output).data(), counts, where);
+  detail::run_by_counts<element>(world, typename detail::on<World, Algorithm>::all_gather{},
+                                 span_of(input).data(), span_of(output).data(), counts, where);
 }
 
 /// In place: each rank has its own elements at their place in `data`, and gets all others'.

@@ -18,8 +18,9 @@ requires(!contiguous<Operation>) void all_reduce(
   detail::require_elements<World, Data>();
   detail::require_operation<Operation, element_of<Data>>();
   detail::require_all_reduce<World, Algorithm>();
-  detail::check_root(world, root_of(Algorithm{}), {collective::all_reduce, where});
-  detail::run_evenly<element_of<Data>>(world, Algorithm{}, span_of(data).data(),
+  detail::check_root(world, root_of(detail::on<World, Algorithm>{}),
+                     {collective::all_reduce, where});
+  detail::run_evenly<element_of<Data>>(world, detail::on<World, Algorithm>{}, span_of(data).data(),
                                        span_of(data).data(), span_of(data).size(), operation,
                                        where);
 }
@@ -34,11 +35,11 @@ void all_reduce(World& world, Input&& input, Output&& output, Operation operatio
   detail::require_all_reduce<World, Algorithm>();
   using element = element_of<Output>;
   const detail::call_site site{collective::all_reduce, where};
-  detail::check_root(world, root_of(Algorithm{}), site);
+  detail::check_root(world, root_of(detail::on<World, Algorithm>{}), site);
   detail::check_size(world, span_of(output).size(), span_of(input).size(), "output", site);
   detail::check_overlap(world, input, output, span_of(output).data(), site);
-  detail::run_evenly<element>(world, Algorithm{}, span_of(input).data(), span_of(output).data(),
-                              span_of(input).size(), operation, where);
+  detail::run_evenly<element>(world, detail::on<World, Algorithm>{}, span_of(input).data(),
+                              span_of(output).data(), span_of(input).size(), operation, where);
 }
 
 }  // namespace allfold

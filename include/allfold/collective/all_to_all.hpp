@@ -22,8 +22,9 @@ void all_to_all(World& world, Input&& input, Output&& output,
   detail::check_size(world, span_of(output).size(), span_of(input).size(), "output", site);
   detail::check_overlap(world, input, output, span_of(output).data(), site);
   const bool in_place = share > 0 && span_of(input).data() == span_of(output).data();
-  detail::run_by_rank<element>(world, typename Algorithm::all_to_all{.in_place = in_place},
-                               span_of(input).data(), span_of(output).data(), share, sum{}, where);
+  detail::run_by_rank<element>(
+      world, typename detail::on<World, Algorithm>::all_to_all{.in_place = in_place},
+      span_of(input).data(), span_of(output).data(), share, sum{}, where);
 }
 
 /// The same in place. The library sets a copy of `data` aside.
@@ -36,9 +37,9 @@ void all_to_all(World& world, Data&& data,
       "allfold: this algorithm has no all_to_all; take direct");
   const detail::call_site site{collective::all_to_all, where};
   const std::size_t share = detail::checked_share(world, span_of(data).size(), "data", site);
-  detail::run_by_rank<element_of<Data>>(world, typename Algorithm::all_to_all{.in_place = true},
-                                        span_of(data).data(), span_of(data).data(), share, sum{},
-                                        where);
+  detail::run_by_rank<element_of<Data>>(
+      world, typename detail::on<World, Algorithm>::all_to_all{.in_place = true},
+      span_of(data).data(), span_of(data).data(), share, sum{}, where);
 }
 
 }  // namespace allfold

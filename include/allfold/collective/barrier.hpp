@@ -14,8 +14,9 @@ void barrier(World& world, std::source_location where = std::source_location::cu
   static_assert(
       requires { typename Algorithm::barrier; },
       "allfold: this algorithm has no barrier; take direct or dissemination");
-  detail::run_evenly<char>(world, typename Algorithm::barrier{}, static_cast<const char*>(nullptr),
-                           static_cast<char*>(nullptr), 0, sum{}, where);
+  detail::run_evenly<char>(world, typename detail::on<World, Algorithm>::barrier{},
+                           static_cast<const char*>(nullptr), static_cast<char*>(nullptr), 0, sum{},
+                           where);
 }
 
 }  // namespace allfold

@@ -25,7 +25,7 @@ void broadcast(World& world, Input&& input, Output&& output, int root = 0,
     detail::check_overlap(world, input, output, span_of(output).data(), site);
     given = span_of(input).data();
   }
-  const typename Algorithm::broadcast plan{.root = root};
+  const typename detail::on<World, Algorithm>::broadcast plan{.root = root};
   detail::run_evenly<element>(world, plan, given, span_of(output).data(), span_of(output).size(),
                               sum{}, where);
 }

@@ -194,7 +194,7 @@ void decide(const World& world, const Choice& plan, std::size_t bytes, Run&& run
 template <class T, class World, class Schedule, class Operation>
 void run_evenly(World& world, const Schedule& plan, const T* input, T* output, std::size_t count,
                 const Operation& operation, std::source_location where) {
-  if constexpr (has_engine<World>)
+  if constexpr (is_handed_calls<World>)
     run_natively(world, plan, input, output, count, {}, operation,
                  {.count = count, .where = where});
   else if constexpr (is_choice<Schedule>)
@@ -211,7 +211,7 @@ template <class T, class World, class Schedule, class Operation>
 void run_by_rank(World& world, const Schedule& plan, const T* input, T* output, std::size_t share,
                  const Operation& operation, std::source_location where) {
   const call said{.count = share, .where = where};
-  if constexpr (has_engine<World>) {
+  if constexpr (is_handed_calls<World>) {
     run_natively(world, plan, input, output, share, {}, operation, said);
   } else if constexpr (is_choice<Schedule>) {
     decide(world, plan, share * sizeof(T) * static_cast<std::size_t>(world.size()),
@@ -237,7 +237,7 @@ template <class T, class World, class Schedule>
 void run_by_counts(World& world, const Schedule& plan, const T* input, T* output,
                    std::span<const std::size_t> counts, std::source_location where) {
   const call said{.count = total_of(counts), .counts_hash = hash_of_counts(counts), .where = where};
-  if constexpr (has_engine<World>)
+  if constexpr (is_handed_calls<World>)
     run_natively(world, plan, input, output, said.count, counts, sum{}, said);
   else if constexpr (is_choice<Schedule>)
     decide(world, plan, said.count * sizeof(T),

@@ -32,7 +32,7 @@ void gather(World& world, Input& input, Output& output, std::span<const std::siz
         result + (even ? span_of(input).size() * rank : begin_of(counts, world.rank()));
     check_overlap(world, input, output, own, site);
   }
-  const typename Algorithm::gather plan{.root = root};
+  const typename on<World, Algorithm>::gather plan{.root = root};
   if (even)
     run_by_rank<element>(world, plan, span_of(input).data(), result, span_of(input).size(), sum{},
                          where);

@@ -27,7 +27,7 @@ void reduce(World& world, Input&& input, Output&& output, int root = 0, Operatio
     detail::check_overlap(world, input, output, span_of(output).data(), site);
     result = span_of(output).data();
   }
-  const typename Algorithm::reduce plan{.root = root};
+  const typename detail::on<World, Algorithm>::reduce plan{.root = root};
   detail::run_evenly<element>(world, plan, span_of(input).data(), result, span_of(input).size(),
                               operation, where);
 }

@@ -24,8 +24,9 @@ void reduce_scatter(World& world, Input&& input, Output&& output, Operation oper
   detail::check_size(world, span_of(output).size(), share, "output", site);
   const element* const own = span_of(input).data() + share * static_cast<std::size_t>(world.rank());
   if (own != span_of(output).data()) detail::check_overlap(world, input, output, nullptr, site);
-  detail::run_by_rank<element>(world, typename Algorithm::reduce_scatter{}, span_of(input).data(),
-                               span_of(output).data(), share, operation, where);
+  detail::run_by_rank<element>(world, typename detail::on<World, Algorithm>::reduce_scatter{},
+                               span_of(input).data(), span_of(output).data(), share, operation,
+                               where);
 }
 
 /// The same in place: the rank's own share of `data` becomes the fold's; the rest is left alone.

@@ -32,7 +32,7 @@ void scatter(World& world, Input& input, Output& output, std::span<const std::si
         given + (even ? span_of(output).size() * rank : begin_of(counts, world.rank()));
     if (own != span_of(output).data()) check_overlap(world, input, output, nullptr, site);
   }
-  const typename Algorithm::scatter plan{.root = root};
+  const typename detail::on<World, Algorithm>::scatter plan{.root = root};
   if (even)
     run_by_rank<element>(world, plan, given, span_of(output).data(), span_of(output).size(), sum{},
                          where);

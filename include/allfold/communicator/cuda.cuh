@@ -4,7 +4,6 @@
 #include <allfold/communicator/cuda_launch.cuh>
 #include <allfold/communicator/cuda_team.cuh>
 #include <allfold/communicator/threads.hpp>
-#include <array>
 
 namespace allfold::cuda {
 
@@ -32,24 +31,16 @@ class communicator {
   /// Every rank of `control` calls it, with the number of its GPU.
   communicator(threads::communicator control, int gpu,
                std::source_location where = std::source_location::current())
-      : control_{std::move(control)}, gpu_{gpu} {
-    const device_scope current{checked(gpu, where)};
-    const std::vector<int> gpus = control_.gather(gpu, where);
-    if (std::count(gpus.begin(), gpus.end(), gpu) > blocks_of_gpu(gpu))
-      give_up("too many ranks share a GPU", where);
-    std::shared_ptr<team> made;
-    if (rank() == 0) made = std::make_shared<team>(size());
-    shared_ = *control_.gather(&made, where)[0];
-    shared_->seat(rank()).emplace(size(), gpu, blocks_of_gpu(gpu));
-    reach(gpus, where);
-    control_.meet(where);  // all seats are taken, and nobody's `made` goes before
-    describe_group();
-  }
+      : communicator{std::move(control), gpu, false, where} {}
   communicator(communicator&&) = default;
   communicator& operator=(communicator&&) = delete;
-  /// Waits for the rank's stream.
+  /// Waits for the rank's stream; for all ranks' if this is a companion that has failed.
   ~communicator() {
-    if (shared_) cudaStreamSynchronize(stream());
+    if (!shared_) return;
+    if (is_companion_ && (shared_->reported() || shared_->stopped()))
+      shared_->rest();
+    else
+      cudaStreamSynchronize(stream());
   }
 
   int rank() const { return control_.rank(); }
@@ -67,24 +58,29 @@ class communicator {
     own.done.hold_back(stream);
     own.current_stream = stream;
   }
-  /// Waits until all collectives are complete. Throws if one has failed.
+  /// A mark for streams of this rank's GPU.
+  std::unique_ptr<stream_mark> mark() const { return std::make_unique<event_mark>(gpu_); }
+  /// Waits until all collectives are complete. Throws if one has failed, or one of a companion's
+  /// kernels.
   void synchronize() {
     check(cudaStreamSynchronize(stream()), "cudaStreamSynchronize");
     throw_if_failed();
+    for (const std::weak_ptr<team>& each : companions_)
+      if (const std::shared_ptr<team> its = each.lock(); its && its->reported())
+        throw_report(*its->report(),
+                     "collective #" + std::to_string(its->report()->call) + " of a companion");
   }
 
   /// Fails the whole team: ranks get a usage_error with this text, kernels give up.
   void abort(const std::string& why) {
     control_.abort(why);  // first, so that nobody hears of stopped kernels before the cause
-    stop_kernels();
+    shared_->stop_kernels();
   }
 
   /// Fails the whole team because this rank leaves with an exception.
   void leave_with(const std::exception_ptr& thrown) {
-    control_.shared()->fail(
-        threads::failure_kind::lost, rank(),
-        "rank " + std::to_string(rank()) + " threw" + host::text_of(thrown));
-    stop_kernels();
+    control_.leave_with(thrown);
+    shared_->stop_kernels();
   }
 
   /// The ranks' threads, for what the host does.
@@ -130,6 +126,16 @@ class communicator {
     return {control_.split(color, key, where), gpu_, where};
   }
 
+  /// The same ranks once more, for a second thread of each: with a stream of its own, whose kernels
+  /// go first and leave most of the GPU to others. Every rank calls it. A failure of one is its
+  /// own, but what a companion's kernels find is thrown by this one's `synchronize` too.
+  communicator companion(std::source_location where = std::source_location::current()) {
+    communicator made{control_.companion(where), gpu_, true, where};
+    std::erase_if(companions_, [](const auto& each) { return each.expired(); });
+    companions_.push_back(made.shared_);
+    return made;
+  }
+
   /// Every rank's number, by rank.
   std::vector<std::uint64_t> gather_numbers(
       std::uint64_t mine, std::source_location where = std::source_location::current()) {
@@ -150,7 +156,7 @@ class communicator {
     throw_if_failed();
     const device_scope current{gpu_};
     const std::uint64_t number = control_.number();
-    calls_[number % calls_.size()] = said;
+    calls_.note(said, number);
     team_member& own = shared_->of(rank());
     own.brought = {rank(), static_cast<std::byte*>(const_cast<void*>(memory.input)),
                    static_cast<std::byte*>(memory.output), scratch(memory.scratch_bytes)};
@@ -164,31 +170,32 @@ class communicator {
  private:
   // ---- made once ----
 
-  int checked(int gpu, std::source_location where) {
-    int count = 0;
-    check(cudaGetDeviceCount(&count), "cudaGetDeviceCount");
-    if (gpu >= 0 && gpu < count && size() <= device::max_ranks) return gpu;
-    give_up(gpu >= 0 && gpu < count
-                ? std::to_string(size()) + " ranks, but kernels know " +
-                      std::to_string(device::max_ranks) + " at most"
-                : "there is no GPU " + std::to_string(gpu) + " among " + std::to_string(count),
-            where);
+  communicator(threads::communicator control, int gpu, bool is_companion,
+               std::source_location where)
+      : control_{std::move(control)}, gpu_{gpu}, is_companion_{is_companion} {
+    insist_on(objection_to(gpu, size()), where);
+    const device_scope current{gpu};
+    const std::vector<int> gpus = control_.gather(gpu, where);
+    const auto here = static_cast<int>(std::count(gpus.begin(), gpus.end(), gpu));
+    if (here > blocks_of_gpu(gpu)) give_up("too many ranks share a GPU", where);
+    std::shared_ptr<team> made;
+    if (rank() == 0) made = std::make_shared<team>(size());
+    const auto theirs = control_.gather(&made, where);
+    shared_ = *theirs[0];
+    shared_->seat(rank()).emplace(size(), gpu, blocks_for(is_companion, blocks_of_gpu(gpu), here),
+                                  is_companion ? priority::first : priority::normal);
+    insist_on(objection_to_peers(gpu, gpus, Scope != system_scope), where);
+    control_.meet(where);  // all seats are taken, and nobody's `made` goes before
+    describe_group();
+  }
+  /// Gives up if there is an objection.
+  void insist_on(const std::string& objection, std::source_location where) {
+    if (!objection.empty()) give_up(objection, where);
   }
   [[noreturn]] void give_up(const std::string& what, std::source_location where) {
     const std::string text = "cuda::communicator at " + place_of(where) + ": " + what;
     control_.abort(text);
     throw usage_error{"allfold: rank " + std::to_string(rank()) + ", " + text};
-  }
-  /// Asks for access to the other ranks' GPUs.
-  void reach(const std::vector<int>& gpus, std::source_location where) {
-    for (const int other : gpus) {
-      if (other == gpu_) continue;
-      if (Scope != system_scope) give_up("gpu_scope is for ranks that share one GPU", where);
-      if (!reaches(gpu_, other))
-        give_up("GPU " + std::to_string(gpu_) + " can't reach the memory of GPU " +
-                    std::to_string(other),
-                where);
-    }
   }
   void describe_group() {
     all_.size = size();
@@ -245,34 +252,27 @@ class communicator {
       own.launched.store(number + 1, std::memory_order_release);
     } catch (const std::exception& thrown) {
       control_.abort(describe(said, number) + " could not be launched: " + thrown.what());
-      stop_kernels();
+      shared_->stop_kernels();
       throw;
     }
   }
 
   // ---- failures ----
 
-  /// Tells kernels that wait for a rank to give up.
-  void stop_kernels() {
-    std::atomic_ref{shared_->report()->stopped}.store(1, std::memory_order_release);
-  }
   /// Throws what a kernel has reported, or why the kernels were stopped.
   void throw_if_failed() {
-    device::failure_report& it = *shared_->report();
-    const bool reported =
-        std::atomic_ref{it.word}.load(std::memory_order_acquire) != device::failure_report::free;
-    if (!reported && std::atomic_ref{it.stopped}.load(std::memory_order_relaxed) == 0) [[likely]]
+    if (!shared_->reported() && !shared_->stopped()) [[likely]]
       return;
-    // Whoever is told frees operands next, which a kernel that is late may still use.
-    for (int peer = 0; peer < size(); ++peer)
-      cudaStreamSynchronize(shared_->of(peer).current_stream);
-    if (!reported) {
+    shared_->rest();
+    if (!shared_->reported()) {
       control_.shared()->fail(threads::failure_kind::misuse, -1, "the kernels were stopped");
       control_.shared()->throw_failure(rank(), "collective #" + std::to_string(control_.number()));
     }
-    const call& said = calls_[it.call % calls_.size()];
-    const std::string mine =
-        said.kind == nullptr ? "collective #" + std::to_string(it.call) : describe(said, it.call);
+    const device::failure_report& it = *shared_->report();
+    throw_report(it, calls_.describe(it.call));
+  }
+  /// Fails the team by what a kernel has found in the call `mine`, and throws it.
+  [[noreturn]] void throw_report(const device::failure_report& it, const std::string& mine) {
     const auto kind = it.kind == device::failure_kind::timeout ? threads::failure_kind::timeout
                                                                : threads::failure_kind::mismatch;
     control_.shared()->fail(kind, it.rank, words_of(it));
@@ -281,10 +281,12 @@ class communicator {
 
   threads::communicator control_;
   int gpu_;
+  bool is_companion_;
   std::shared_ptr<team> shared_;
+  std::vector<std::weak_ptr<team>> companions_;
   device::group all_{};
   std::vector<device_buffer<std::byte>> scratch_;
-  std::array<call, 64> calls_{};  ///< the last ones, for messages
+  call_log calls_;
 };
 
 }  // namespace allfold::cuda

@@ -7,6 +7,7 @@
 #include <allfold/communicator/cuda_runtime.cuh>
 #include <allfold/communicator/cuda_tuning.hpp>
 #include <allfold/execution/cuda.cuh>
+#include <array>
 
 namespace allfold::cuda {
 
@@ -58,6 +59,43 @@ inline int blocks_of_gpu(int gpu) {
         "cudaDeviceGetAttribute");
   return processors * blocks_per_multiprocessor;
 }
+
+/// Whether a rank, of so many, can work on a GPU: what speaks against it, or nothing.
+inline std::string objection_to(int gpu, int ranks) {
+  int count = 0;
+  check(cudaGetDeviceCount(&count), "cudaGetDeviceCount");
+  if (gpu < 0 || gpu >= count)
+    return "there is no GPU " + std::to_string(gpu) + " among " + std::to_string(count);
+  if (ranks > device::max_ranks)
+    return std::to_string(ranks) + " ranks, but kernels know " + std::to_string(device::max_ranks) +
+           " at most";
+  return {};
+}
+/// Gives GPU `gpu`, the current one, access to the memory of the others. What speaks against it.
+inline std::string objection_to_peers(int gpu, const std::vector<int>& gpus, bool is_one) {
+  for (const int other : gpus) {
+    if (other == gpu) continue;
+    if (is_one) return "gpu_scope is for ranks that share one GPU";
+    if (!reaches(gpu, other))
+      return "GPU " + std::to_string(gpu) + " can't reach the memory of GPU " +
+             std::to_string(other);
+  }
+  return {};
+}
+
+/// The last calls that a rank has made, for messages.
+class call_log {
+ public:
+  void note(const call& said, std::uint64_t number) { last_[number % last_.size()] = said; }
+  std::string describe(std::uint64_t number) const {
+    const call& said = last_[number % last_.size()];
+    return said.kind == nullptr ? "collective #" + std::to_string(number)
+                                : allfold::describe(said, number);
+  }
+
+ private:
+  std::array<call, 64> last_{};
+};
 
 /// A kernel's report in words: who has waited for whom.
 inline std::string words_of(const device::failure_report& it) {

@@ -4,23 +4,22 @@
 
 #include <allfold/communicator/concepts.hpp>
 #include <allfold/communicator/cuda_arena.cuh>
+#include <allfold/communicator/cuda_ipc.cuh>
 #include <allfold/communicator/cuda_launch.cuh>
+#include <allfold/communicator/exchange_bytes.hpp>
 #include <allfold/communicator/threads.hpp>
-#include <array>
-#include <functional>
+#include <memory>
+#include <vector>
 
 namespace allfold::cuda {
-
-/// Gives every rank all ranks' bytes: copies `size` bytes of each, by rank, to `all`. Every rank
-/// calls it; by MPI_Allgather, sockets, or whatever the processes are connected by already.
-using exchange_bytes = std::function<void(const void* mine, std::size_t size, void* all)>;
 
 /// What a process_communicator may be told.
 struct process_options {
   /// Bytes of device memory that all ranks can reach. Operands in it (see `allocate`) are used
   /// where they are; others are copied into it and back.
   std::size_t arena_bytes = std::size_t{1} << 30;
-  /// The part of it that is for such copies, and for the library's scratch memory.
+  /// As many on top are for such copies and for the library's scratch memory, and once more as many
+  /// for those of a companion.
   std::size_t staging_bytes = std::size_t{256} << 20;
   /// The longest wait of a kernel for another rank.
   std::chrono::nanoseconds timeout = std::chrono::minutes{10};
@@ -42,78 +41,75 @@ class process_communicator {
   process_communicator(int rank, int size, int gpu, exchange_bytes exchange,
                        process_options options = {})
       : rank_{rank},
+        size_{size},
         gpu_{gpu},
         exchange_{std::move(exchange)},
         options_{options},
         current_{checked(rank, size, gpu)},
-        states_{size_of_states()},
-        slots_{2 * static_cast<std::size_t>(size) * slot_words},
-        report_{1},
-        arena_{options.arena_bytes, options.staging_bytes} {
-    all_.size = size;
-    all_.slot_words = slot_words;
-    all_.patience = static_cast<std::uint64_t>(options.timeout.count());
-    clear(states_);
-    clear(slots_);
-    clear(report_);
-    check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
-    meet_others();
+        arena_{std::make_shared<arena>(options.arena_bytes, options.staging_bytes)},
+        group_{std::make_shared<ipc_group>(rank, size, gpu, exchange_, *arena_, nullptr)} {
+    group_->be_patient_for(options.timeout);
   }
   process_communicator(const process_communicator&) = delete;
   process_communicator& operator=(const process_communicator&) = delete;
   /// Waits for the rank's stream, and for the other ranks, which may still look at its counters.
-  ~process_communicator() {
-    cudaStreamSynchronize(stream_);
-    try {
-      gather(rank_);
-    } catch (const std::exception&) {  // they are gone: nobody looks
-    }
-    for (void* each : opened_) cudaIpcCloseMemHandle(each);
-  }
+  ~process_communicator() { cudaStreamSynchronize(stream_); }
 
   int rank() const { return rank_; }
-  int size() const { return all_.size; }
+  int size() const { return size_; }
   int gpu() const { return gpu_; }
   cudaStream_t stream() const { return stream_; }
+  /// A mark for streams of this rank's GPU.
+  std::unique_ptr<stream_mark> mark() const { return std::make_unique<event_mark>(gpu_); }
+  /// Collectives are given to the stream and no more.
+  static constexpr bool enqueues_at_once() { return true; }
+
+  /// The same ranks once more, with a stream of its own, whose kernels go first and leave most of
+  /// the GPU to others, and the same arena. Every rank calls it. Used by the same thread; this one
+  /// must outlive it. A failure of one is its own, but what a companion's kernels find is thrown by
+  /// this one's `synchronize` too.
+  process_communicator companion(std::source_location = {}) {
+    return process_communicator{beside{*this}};
+  }
 
   /// `count` elements of the arena, until the communicator goes. Throws usage_error if there are
   /// not so many left.
   template <class T>
   device_span<T> allocate(std::size_t count) {
-    T* const elements = arena_.take<T>(count);
+    T* const elements = arena_->take<T>(count);
     if (elements == nullptr)
       throw usage_error{"allfold: rank " + std::to_string(rank_) + ": " + std::to_string(count) +
                         " elements of " + std::to_string(sizeof(T)) +
                         " bytes do not fit what is left of an arena of " +
-                        std::to_string(arena_.bytes()) + " bytes (arena_bytes)"};
+                        std::to_string(arena_->bytes()) + " bytes (arena_bytes)"};
     return {elements, count};
   }
 
-  /// Waits until all collectives are complete. Throws if one has failed.
+  /// Waits until all collectives are complete. Throws if one has failed, or one of a companion's.
   void synchronize() {
     check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
-    device::failure_report found{};
-    check(cudaMemcpy(&found, all_.failure, sizeof found, cudaMemcpyDefault), "cudaMemcpy");
-    if (found.word == device::failure_report::free && found.stopped == 0) return;
-    kind_ = found.kind;
-    failed_ = found.word == device::failure_report::free
-                  ? "collective #" + std::to_string(number_) + ": rank " +
-                        std::to_string(found.stopped - 1) + " gives up" + why_
-                  : describe_call(found.call) + ": " + words_of(found);
-    throw_if_failed();
+    throw_if_reported(*group_, [&](std::uint64_t number) { return calls_.describe(number); });
+    for (const std::weak_ptr<ipc_group>& each : companions_)
+      if (const std::shared_ptr<ipc_group> its = each.lock())
+        throw_if_reported(*its, [](std::uint64_t number) {
+          return "collective #" + std::to_string(number) + " of a companion";
+        });
   }
   /// Makes the kernels of all ranks give up. The others learn who, not why.
   void abort(const std::string& why) {
     why_ = ": " + why;
     const auto who = static_cast<std::uint32_t>(rank_ + 1);
     allfold::cuda::stream aside;  // the rank's own may wait for a kernel that is to be stopped
-    check(cudaMemcpyAsync(&all_.failure->stopped, &who, sizeof who, cudaMemcpyDefault, aside.get()),
+    check(cudaMemcpyAsync(&group_->all().failure->stopped, &who, sizeof who, cudaMemcpyDefault,
+                          aside.get()),
           "cudaMemcpyAsync");
     check(cudaStreamSynchronize(aside.get()), "cudaStreamSynchronize");
   }
+  /// The same because this rank leaves with an exception.
+  void leave_with(const std::exception_ptr& thrown) { abort("it threw" + host::text_of(thrown)); }
 
   std::vector<std::uint64_t> gather_numbers(std::uint64_t mine, std::source_location = {}) {
-    return gather(mine);
+    return gathered(exchange_, size_, mine);
   }
   template <class T>
   void multiply(device_span<T> elements, double factor) {
@@ -127,55 +123,56 @@ class process_communicator {
            const Operation& operation, const call& said) {
     throw_if_failed();
     const device_scope current{gpu_};
-    calls_[number_ % calls_.size()] = said;
-    const extents lengths = extents_of(Schedule::kind, root_of(plan), parts, sizeof(T));
-    staging place{arena_, stream_};
+    calls_.note(said, number_);
+    const extents lengths =
+        extents_of(Schedule::kind, root_of(plan), rank_, size(), parts, sizeof(T));
+    staging place{*arena_, is_companion_, stream_};
     device::member mine{rank_, nullptr, nullptr, nullptr};
     mine.input = place.reachable(memory.input, lengths.input);
     mine.output =
         memory.input == memory.output ? mine.input : place.reachable(memory.output, lengths.output);
     mine.scratch = place.take(memory.scratch_bytes);
     require_room(place, said);
-    auto told = launch_of<T>(plan, parts, operation, said, number_, all_);
+    auto told = launch_of<T>(plan, parts, operation, said, number_, group_->all());
     device::seat(told, mine);
-    start<T, system_scope>(told, lanes_, said.count, stream_);
+    start<T, system_scope>(told, group_->lanes(), said.count, stream_);
     const bool stays = memory.input == memory.output;
     place.bring_back(memory.output, mine.output, stays ? lengths.input : lengths.output);
     ++number_;
   }
 
  private:
-  static constexpr std::size_t slot_words = tuning::shot_bytes / sizeof(std::uint32_t) + 64;
-
-  /// Bytes of this rank's operands.
-  struct extents {
-    std::size_t input, output;
-  };
-  extents extents_of(collective kind, int root, const partition& parts, std::size_t size) const {
-    const std::size_t whole = parts.begin(parts.chunks(), parts.pieces() - 1) * size;
-    const std::size_t own = parts.chunks() == all_.size ? parts.of(rank_, 1, 0).count * size : 0;
-    const bool gives =
-        (kind != collective::broadcast && kind != collective::scatter) || rank_ == root;
-    const bool gets = (kind != collective::reduce && kind != collective::gather) || rank_ == root;
-    return {!gives                                 ? 0
-            : holds_own_chunk(kind, buffer::input) ? own
-                                                   : whole,
-            !gets                                   ? 0
-            : holds_own_chunk(kind, buffer::output) ? own
-                                                    : whole};
-  }
-
   void require_room(const staging& place, const call& said) const {
-    if (place.used() <= arena_.staging_bytes()) return;
+    if (place.used() <= arena_->staging_bytes()) return;
     throw usage_error{"allfold: rank " + std::to_string(rank_) + ", " + describe(said, number_) +
                       ": needs " + std::to_string(place.used()) +
                       " bytes for copies and scratch memory, of " +
-                      std::to_string(arena_.staging_bytes()) +
+                      std::to_string(arena_->staging_bytes()) +
                       " (staging_bytes); operands from allocate() need no copies"};
   }
 
   // ---- made once ----
 
+  /// Whose companion it is.
+  struct beside {
+    process_communicator& of;
+  };
+  explicit process_communicator(beside it)
+      : rank_{it.of.rank_},
+        size_{it.of.size_},
+        gpu_{it.of.gpu_},
+        exchange_{it.of.exchange_},
+        options_{it.of.options_},
+        is_companion_{true},
+        current_{gpu_},
+        arena_{it.of.arena_},
+        group_{std::make_shared<ipc_group>(rank_, size_, gpu_, exchange_, *arena_,
+                                           it.of.group_.get())},
+        own_stream_{priority::first} {
+    group_->be_patient_for(options_.timeout);
+    std::erase_if(it.of.companions_, [](const auto& each) { return each.expired(); });
+    it.of.companions_.push_back(group_);
+  }
   int checked(int rank, int size, int gpu) const {
     if (size < 1 || size > device::max_ranks || rank < 0 || rank >= size)
       throw usage_error{"allfold: there is no rank " + std::to_string(rank) + " among " +
@@ -188,80 +185,20 @@ class process_communicator {
                         std::to_string(gpu) + " among " + std::to_string(count)};
     return gpu;
   }
-  static std::size_t size_of_states() { return static_cast<std::size_t>(tuning::most_lanes); }
-  template <class T>
-  static void clear(device_buffer<T>& memory) {
-    check(cudaMemset(memory.data(), 0, memory.size() * sizeof(T)), "cudaMemset");
-  }
-  template <class T>
-  std::vector<T> gather(const T& mine) {
-    std::vector<T> all(static_cast<std::size_t>(all_.size));
-    exchange_(&mine, sizeof(T), all.data());
-    return all;
-  }
-
-  /// What a rank shows the others of itself.
-  struct card {
-    cudaUUID_t gpu;
-    int lanes;
-    std::byte* arena;
-    cudaIpcMemHandle_t states, slots, report, memory;
-  };
-  void meet_others() {
-    card own{};
-    cudaDeviceProp properties{};
-    check(cudaGetDeviceProperties(&properties, gpu_), "cudaGetDeviceProperties");
-    own.gpu = properties.uuid;
-    own.lanes = std::min(tuning::most_lanes, blocks_of_gpu(gpu_));
-    own.arena = arena_.data();
-    const auto handle_of = [](void* memory) {
-      cudaIpcMemHandle_t handle{};
-      check(cudaIpcGetMemHandle(&handle, memory), "cudaIpcGetMemHandle");
-      return handle;
-    };
-    own.states = handle_of(states_.data());
-    own.slots = handle_of(slots_.data());
-    own.report = handle_of(report_.data());
-    own.memory = handle_of(arena_.data());
-    const std::vector<card> cards = gather(own);
-    lanes_ = own.lanes;
-    for (int peer = 0; peer < all_.size; ++peer) take_card(cards, peer);
-    gather(rank_);  // nobody starts before all are connected
-  }
-  void take_card(const std::vector<card>& cards, int peer) {
-    const card& its = cards[static_cast<std::size_t>(peer)];
-    lanes_ = std::min(lanes_, its.lanes);
-    if (peer == rank_) {
-      all_.states[peer] = states_.data();
-      all_.slots[peer] = slots_.data();
-      if (peer == 0) all_.failure = report_.data();
-      return;
-    }
-    const card& own = cards[static_cast<std::size_t>(rank_)];
-    if (std::equal(std::begin(its.gpu.bytes), std::end(its.gpu.bytes), std::begin(own.gpu.bytes)))
-      throw usage_error{"allfold: ranks " + std::to_string(rank_) + " and " + std::to_string(peer) +
-                        " are processes on the same GPU, where their kernels would wait for each "
-                        "other without running; use threads of one process"};
-    all_.states[peer] = open<device::lane_state>(its.states);
-    all_.slots[peer] = open<std::uint64_t>(its.slots);
-    if (peer == 0) all_.failure = open<device::failure_report>(its.report);
-    all_.shifts[peer] = reinterpret_cast<std::intptr_t>(open<std::byte>(its.memory)) -
-                        reinterpret_cast<std::intptr_t>(its.arena);
-  }
-  template <class T>
-  T* open(const cudaIpcMemHandle_t& handle) {
-    void* memory = nullptr;
-    check(cudaIpcOpenMemHandle(&memory, handle, cudaIpcMemLazyEnablePeerAccess),
-          "cudaIpcOpenMemHandle");
-    opened_.push_back(memory);
-    return static_cast<T*>(memory);
-  }
 
   // ---- failures ----
 
-  std::string describe_call(std::uint64_t number) const {
-    const call& said = calls_[number % calls_.size()];
-    return said.kind == nullptr ? "collective #" + std::to_string(number) : describe(said, number);
+  /// Throws what a kernel of the group has reported, and remembers it.
+  template <class Describe>
+  void throw_if_reported(const ipc_group& group, Describe describe_call) {
+    const device::failure_report found = group.report();
+    if (found.word == device::failure_report::free && found.stopped == 0) return;
+    kind_ = found.kind;
+    failed_ = found.word == device::failure_report::free
+                  ? "collective #" + std::to_string(number_) + ": rank " +
+                        std::to_string(found.stopped - 1) + " gives up" + why_
+                  : describe_call(found.call) + ": " + words_of(found);
+    throw_if_failed();
   }
   void throw_if_failed() const {
     if (failed_.empty()) return;
@@ -271,22 +208,18 @@ class process_communicator {
     throw usage_error{text};
   }
 
-  int rank_;
-  int gpu_;
+  int rank_, size_, gpu_;
   exchange_bytes exchange_;
   process_options options_;
+  bool is_companion_ = false;
   device_scope current_;
-  device_buffer<device::lane_state> states_;
-  device_buffer<std::uint64_t> slots_;
-  device_buffer<device::failure_report> report_;
-  arena arena_;
+  std::shared_ptr<arena> arena_;
+  std::shared_ptr<ipc_group> group_;
+  std::vector<std::weak_ptr<ipc_group>> companions_;
   allfold::cuda::stream own_stream_;
   cudaStream_t stream_ = own_stream_.get();
-  std::vector<void*> opened_;
-  device::group all_{};
-  int lanes_ = 0;
   std::uint64_t number_ = 0;
-  std::array<call, 64> calls_{};  ///< the last ones, for messages
+  call_log calls_;
   std::string failed_, why_;
   device::failure_kind kind_ = device::failure_kind::none;
 };

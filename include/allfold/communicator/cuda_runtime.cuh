@@ -3,10 +3,19 @@
 
 #include <cuda_runtime.h>
 
+#include <allfold/communicator/device_stream.hpp>
 #include <allfold/elements.hpp>
 #include <allfold/error.hpp>
+#include <optional>
 #include <utility>
 #include <vector>
+
+namespace allfold {
+
+template <>
+inline constexpr bool is_device_stream<cudaStream_t> = true;
+
+}  // namespace allfold
 
 namespace allfold::cuda {
 
@@ -146,11 +155,39 @@ class event {
   cudaEvent_t handle_ = nullptr;
 };
 
+/// An event as a stream_mark, on the device `gpu`, whose default streams can be named too.
+class event_mark final : public stream_mark {
+ public:
+  explicit event_mark(int gpu) : gpu_{gpu} {
+    const device_scope current{gpu};
+    event_.emplace();
+  }
+  void record(void* stream) override {
+    const device_scope current{gpu_};
+    event_->record(static_cast<cudaStream_t>(stream));
+  }
+  void hold_back(void* stream) const override {
+    const device_scope current{gpu_};
+    event_->hold_back(static_cast<cudaStream_t>(stream));
+  }
+
+ private:
+  int gpu_;
+  std::optional<event> event_;
+};
+
+/// Whose blocks go first where a device can't run those of all streams at once.
+enum class priority : std::uint8_t { normal, first };
+
 /// A stream that does not wait for the default stream.
 class stream {
  public:
-  stream() {
-    check(cudaStreamCreateWithFlags(&handle_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+  explicit stream(priority whose = priority::normal) {
+    int last = 0, first = 0;
+    check(cudaDeviceGetStreamPriorityRange(&last, &first), "cudaDeviceGetStreamPriorityRange");
+    check(cudaStreamCreateWithPriority(&handle_, cudaStreamNonBlocking,
+                                       whose == priority::first ? first : 0),
+          "cudaStreamCreateWithPriority");
   }
   ~stream() { cudaStreamDestroy(handle_); }
   stream(const stream&) = delete;

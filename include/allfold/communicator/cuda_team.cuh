@@ -13,11 +13,12 @@ namespace allfold::cuda {
 
 /// One rank's part, on its device. Made by the rank's own thread.
 struct team_member {
-  team_member(int size, int on_gpu, int blocks_there)
+  team_member(int size, int on_gpu, int blocks_there, priority of_stream)
       : gpu{on_gpu},
         blocks{blocks_there},
         states(static_cast<std::size_t>(tuning::most_lanes)),
-        slots(2 * static_cast<std::size_t>(size) * slot_words) {
+        slots(2 * static_cast<std::size_t>(size) * slot_words),
+        own_stream{of_stream} {
     check(cudaMemset(states.data(), 0, states.size() * sizeof(device::lane_state)), "cudaMemset");
     check(cudaMemset(slots.data(), 0, slots.size() * sizeof(std::uint64_t)), "cudaMemset");
     check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
@@ -31,7 +32,7 @@ struct team_member {
   static_assert(slot_words <= 16384);  // see device::lane_shot
 
   int gpu;
-  int blocks;  ///< that the GPU holds at once
+  int blocks;  ///< that the team's ranks on this GPU may take together
   device_buffer<device::lane_state> states;
   device_buffer<std::uint64_t> slots;
   stream own_stream;
@@ -50,6 +51,23 @@ class team {
   std::optional<team_member>& seat(int rank) { return members_[static_cast<std::size_t>(rank)]; }
   team_member& of(int rank) { return *seat(rank); }
   device::failure_report* report() const { return report_.get(); }
+  /// True if a kernel has found a failure, and has written all of the report.
+  bool reported() const {
+    return std::atomic_ref{report_.get()->word}.load(std::memory_order_acquire) !=
+           device::failure_report::free;
+  }
+  /// True if kernels were told to give up.
+  bool stopped() const {
+    return std::atomic_ref{report_.get()->stopped}.load(std::memory_order_acquire) != 0;
+  }
+  void stop_kernels() {
+    std::atomic_ref{report_.get()->stopped}.store(1, std::memory_order_release);
+  }
+  /// Waits for the streams that ranks give their collectives to. Kernels may still use the memory
+  /// of whoever is told of a failure, and frees it next.
+  void rest() {
+    for (auto& each : members_) cudaStreamSynchronize(each->current_stream);
+  }
 
   /// The first rank on the same device: it launches for all of them.
   int leader_of(int rank) {

@@ -15,6 +15,9 @@ struct tuning {
   static constexpr std::size_t bytes_per_lane = 32 * 1024;
   /// At most so many blocks a rank.
   static constexpr int most_lanes = 256;
+  /// A companion's collectives, which run beside an engine's own kernels, are spread over one in so
+  /// many of the blocks that a GPU holds.
+  static constexpr int companion_share = 4;
   /// What is in flight on one GPU is to fit its L2 cache.
   static constexpr std::size_t bytes_in_flight = std::size_t{24} << 20;
   /// The bounds of a chunk of a piece: below, waiting costs more than moving.
@@ -35,6 +38,13 @@ constexpr std::size_t piece_bytes_for(int ranks, int chunks) {
 constexpr int lanes_for(std::size_t bytes, int most) {
   const std::size_t wanted = (bytes + tuning::bytes_per_lane - 1) / tuning::bytes_per_lane;
   return wanted < 1 ? 1 : wanted < static_cast<std::size_t>(most) ? static_cast<int>(wanted) : most;
+}
+
+/// How many of a GPU's blocks collectives may take, of which `ranks` ranks need one each at least.
+constexpr int blocks_for(bool is_companion, int blocks, int ranks) {
+  if (!is_companion) return blocks;
+  const int share = blocks / tuning::companion_share;
+  return share < ranks ? ranks : share;
 }
 
 }  // namespace allfold::cuda

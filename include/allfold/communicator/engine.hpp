@@ -2,7 +2,10 @@
 #pragma once
 
 #include <allfold/communicator/call.hpp>
+#include <allfold/reduction.hpp>
+#include <allfold/schedule/native.hpp>
 #include <span>
+#include <vector>
 
 namespace allfold {
 
@@ -11,6 +14,15 @@ namespace allfold {
 template <class World>
 inline constexpr bool has_engine = requires {
   requires World::has_engine;
+};
+
+/// True for communicators that put every collective together from those of others, such as
+/// nodes::communicator. These say `composes` and name in `algorithm_for<Algorithm>` what they take
+/// for an algorithm; a function compose(world, plan, engine_call<what, T>, operation) beside them
+/// carries it out.
+template <class World>
+inline constexpr bool composes = requires {
+  requires World::composes;
 };
 
 /// What an engine is asked to do. The collective is part of the type, so that folds are compiled
@@ -28,4 +40,30 @@ struct engine_call {
   call said;      ///< for messages, and for ranks to compare
 };
 
+namespace detail {
+
+/// Every rank's `mine`, by rank, as a communicator in host memory gathers them or its engine does.
+/// Every rank calls it.
+template <class World, class T>
+std::vector<T> gathered(World& world, const T& mine, std::source_location where) {
+  if constexpr (requires { world.gather(mine, where); }) {
+    return world.gather(mine, where);
+  } else {
+    std::vector<T> all(static_cast<std::size_t>(world.size()));
+    using plan = native::all_gather;
+    world.native(
+        engine_call<plan::kind, T>{
+            &mine,
+            all.data(),
+            1,
+            {},
+            0,
+            false,
+            {.kind = &kind_of_call<plan, T, sum>, .count = 1, .where = where}},
+        sum{});
+    return all;
+  }
+}
+
+}  // namespace detail
 }  // namespace allfold

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <allfold/communicator/concepts.hpp>
 #include <allfold/communicator/membership.hpp>
+#include <allfold/communicator/report.hpp>
+#include <allfold/communicator/shrink.hpp>
 #include <allfold/execution/host.hpp>
 #include <allfold/schedule/direct.hpp>
 #include <exception>
@@ -18,6 +20,22 @@ inline std::string text_of(const std::exception_ptr& thrown) {
     return std::string{": "} + it.what();
   } catch (...) {
     return {};
+  }
+}
+
+/// Throws the library's error that is being handled again, with more text; other exceptions as they
+/// are. To be called where something was caught.
+[[noreturn]] inline void rethrow_with(const std::string& more) {
+  try {
+    throw;
+  } catch (const mismatch_error& it) {
+    throw mismatch_error{it.what() + more};
+  } catch (const timeout_error& it) {
+    throw timeout_error{it.what() + more};
+  } catch (const rank_lost_error& it) {
+    throw rank_lost_error{it.what() + more};
+  } catch (const usage_error& it) {
+    throw usage_error{it.what() + more};
   }
 }
 
@@ -47,16 +65,19 @@ class communicator {
 
   /// Fails the whole team: every other rank gets a usage_error with this text from the collective
   /// it is in or the next one it enters. For errors that one rank finds and the others must know
-  /// of.
+  /// of. Any thread may call, also while the rank's own is in a collective: then this rank gets the
+  /// error too.
   void abort(const std::string& why) {
     shared()->fail(failure_kind::misuse, rank(),
                    "rank " + std::to_string(rank()) + " gives up: " + why);
   }
   /// Fails the team because this rank leaves with an exception: the others hear its text.
-  void leave_with(const std::exception_ptr& thrown) {
-    shared()->fail(failure_kind::lost, rank(),
-                   "rank " + std::to_string(rank()) + " threw" + text_of(thrown));
-  }
+  void leave_with(const std::exception_ptr& thrown) { fail_with(thrown, nullptr); }
+
+  /// What all ranks do and have done, in words: for each its process, how many collectives it has
+  /// completed, which it is in and for whom it waits, and its last `calls` calls, `remembered` at
+  /// most. Any thread may call, whatever the ranks are doing; it waits for nobody.
+  std::string report(std::uint64_t calls = remembered) const { return report_of(*shared(), calls); }
 
   /// Carries out a schedule with the other ranks. The collectives call it; so may a user who brings
   /// a schedule of another kind. T is the element type, `memory` this rank's buffers.
@@ -69,11 +90,8 @@ class communicator {
     } catch (...) {
       // Unless the team has failed already, this came out of the user's operation or schedule, or
       // there is no memory.
-      shared()->fail(failure_kind::lost, rank(),
-                     "rank " + std::to_string(rank()) + " threw in " +
-                         describe(mine, member_->number()) + text_of(std::current_exception()));
-      member_->abandon();
-      throw;
+      fail_with(std::current_exception(), &mine);
+      give_way();
     }
   }
 
@@ -110,7 +128,50 @@ class communicator {
 
   const std::shared_ptr<Team>& shared() const { return member_->shared(); }
 
+ protected:
+  /// What `shrink` does, which gives the communicator its own type: a communicator of the ranks
+  /// that are left, in their old order. All of them call it, also those that have heard of no
+  /// failure: the team has failed at the latest when the first of them calls. This communicator is
+  /// of no use afterwards, and may be replaced by the new one.
+  ///
+  /// Left is who calls it. Out is a rank that has left or whose process has ended, and one that
+  /// lives but does not come within `how.timeout`. If nobody is out, the same ranks go on. All
+  /// agree, also if some end meanwhile; who ends before the new team has come together is out as
+  /// well. Afterwards no rank that is out uses the memory of one that is left.
+  ///
+  /// Throws rank_lost_error, "excluded by …", if this rank is out itself since it came too late;
+  /// usage_error if this communicator was shrunk before, or if there is no memory for a new team.
+  communicator shrunk(const shrink_options& how, std::source_location where) const {
+    return communicator{lasting_successor_of(*member_, how, where)};
+  }
+
  private:
+  explicit communicator(std::unique_ptr<membership<Team>> member) : member_{std::move(member)} {}
+
+  /// Fails the team because of an exception, from the collective `mine` if there is one. If no
+  /// memory is left for the whole text, less is said.
+  void fail_with(const std::exception_ptr& thrown, const call* mine) {
+    if (shared()->failed()) return;
+    std::string text = "rank " + std::to_string(rank()) + " threw";
+    try {
+      if (mine != nullptr) text += " in " + describe(*mine, member_->number());
+      text += text_of(thrown);
+    } catch (const std::bad_alloc&) {
+    }
+    shared()->fail(failure_kind::lost, rank(), std::move(text));
+  }
+  /// Rethrows what is being handled, once no other rank uses this one's memory.
+  [[noreturn]] void give_way() {
+    const int disturber = member_->abandon();
+    if constexpr (Team::dies_alone)
+      if (disturber >= 0) {
+        shared()->keep_memory();
+        rethrow_with("; " + named(*shared(), disturber) +
+                     " may still write to the buffers of this call if it goes on");
+      }
+    throw;
+  }
+
   std::unique_ptr<membership<Team>> member_;
 };
 

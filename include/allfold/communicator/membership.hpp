@@ -4,6 +4,7 @@
 #include <allfold/communicator/call.hpp>
 #include <allfold/communicator/patience.hpp>
 #include <allfold/communicator/post.hpp>
+#include <allfold/communicator/witness.hpp>
 #include <cerrno>
 #include <cstring>
 #include <memory>
@@ -67,20 +68,30 @@ class membership {
   }
 
   /// Leaves a collective that has failed. The caller frees its memory next, so this waits for the
-  /// ranks that are folding at this moment; from now on nobody begins to.
+  /// ranks that are folding at this moment; from now on nobody begins to. Returns −1, or a rank
+  /// that may use this one's memory again: one that was stopped in the midst of a fold, and is so
+  /// for a second already; or one that does not come out of a fold within the time limit. Only a
+  /// process is not waited for any longer, since memory of its own outlives this rank's.
   ///
   /// Whoever folds stores `folding` first and loads the team's failure then; whoever abandons has
   /// stored the failure first and loads `folding` then. All four are sequentially consistent, so at
   /// least one of two such ranks sees the other.
-  void abandon() {
+  int abandon() {
+    int disturber = -1;
     for (int peer = 0; peer < size(); ++peer) {
       patience waiting{team_->options().crowded, team_->options().timeout};
+      patience stopped{true, std::min<patience::clock::duration>(waiting.limit(), grace)};
       while (team_->of(peer).folding.load()) {
         if (!waiting.pass()) continue;
-        // A process that was killed folds no more, and one that was stopped may never go on.
-        if (Team::dies_alone && (team_->gone(peer) || waiting.expired())) break;
+        if constexpr (Team::dies_alone) {
+          if (team_->dead(peer)) break;  // it folds no more
+          if (!waiting.expired() && !(team_->stopped(peer) && stopped.expired())) continue;
+          disturber = peer;
+          break;
+        }
       }
     }
+    return disturber;
   }
 
   /// Fails the team on behalf of this rank and throws.
@@ -140,6 +151,9 @@ class membership {
   }
 
  private:
+  /// How long a process that is stopped in a fold is waited for.
+  static constexpr std::chrono::seconds grace{1};
+
   struct peer_state {
     std::uint64_t met = 0;  ///< number + 1 of the last collective in which it was found to agree
     post* said = nullptr;
@@ -157,7 +171,8 @@ class membership {
     if (its.met != number_ + 1) {
       post& said = team_->post_of(peer, number_);
       wait(peer, [&] { return said.stamp.load(std::memory_order_acquire) >= number_ + 1; });
-      if (said.fingerprint != history_) fail(failure_kind::mismatch, disagreement(peer, number_));
+      if (said.fingerprint != history_)
+        fail(failure_kind::mismatch, witnessed().disagreement(peer, number_));
       its = {number_ + 1, &said};
     }
     return *its.said;
@@ -174,18 +189,19 @@ class membership {
       std::atomic<std::uint64_t>& completed = team_->of(peer).completed;
       wait(peer, [&] { return completed.load(std::memory_order_acquire) > last; });
       if (team_->post_of(peer, last).fingerprint != team_->post_of(rank_, last).fingerprint)
-        fail(failure_kind::mismatch, disagreement(peer, last));
+        fail(failure_kind::mismatch, witnessed().disagreement(peer, last));
     }
   }
 
   void require_copied(int peer, std::size_t bytes, std::size_t copied) {
     if (copied == bytes) [[likely]]
       return;
-    const std::string why = std::strerror(errno);
-    fail(failure_kind::lost, "rank " + std::to_string(rank_) + " could copy " +
-                                 std::to_string(copied) + " of " + std::to_string(bytes) +
-                                 " bytes of the memory of rank " + std::to_string(peer) + " (" +
-                                 team_->state_of(peer) + ") in " + describe_mine() + ": " + why);
+    const int number = errno;
+    // A process that is ending has no memory any more a little before it has ended.
+    patience ending{true, number == ESRCH ? grace : patience::clock::duration{}};
+    while (!team_->dead(peer) && !ending.expired()) ending.pass();
+    if (team_->dead(peer)) fail(failure_kind::lost, witnessed().absence(peer, peer));
+    fail(failure_kind::lost, witnessed().failed_copy(peer, copied, bytes, std::strerror(number)));
   }
 
   template <class Ready>
@@ -197,67 +213,57 @@ class membership {
   template <class Ready>
   [[gnu::noinline]] void wait_long(int peer, Ready ready) {
     patience waiting{team_->options().crowded, team_->options().timeout};
-    while (!ready()) {
-      if (!waiting.pass()) continue;
+    while (!ready())
+      if (waiting.pass()) return wait_watchfully(peer, ready, waiting);
+  }
+
+  /// The same when it has taken a while: now this rank says for whom it waits, and looks what
+  /// becomes of that one and of the others.
+  template <class Ready>
+  [[gnu::noinline]] void wait_watchfully(int peer, Ready ready, patience& waiting) {
+    const waiting_sign sign{team_->of(rank_).waits_for, peer};
+    sighting seen;
+    do {
+      if (ready()) return;
       if (team_->failed()) {
         if (ready()) return;  // it came before the failure, which is another collective's
         team_->throw_failure(rank_, describe_mine());
       }
-      if (team_->gone(peer) && !ready()) fail(failure_kind::lost, absence(peer));
-      if (waiting.expired()) fail(failure_kind::timeout, lateness(peer, waiting.limit()));
-    }
+      seen.look(*team_, end_of_waits(*team_, peer, rank_));
+      const int lost = find_lost(peer);
+      if (lost >= 0 && !ready()) fail(failure_kind::lost, witnessed().absence(lost, peer, seen));
+      if (waiting.expired())
+        fail(failure_kind::timeout, witnessed().lateness(peer, seen, waiting.limit()));
+      waiting.pass();
+    } while (true);
   }
+  /// The rank that is waited for if it has left or its process has ended; now and then also any
+  /// other that can't complete this collective any more, since the awaited one may wait for that
+  /// one, or not come here for long. Else −1.
+  int find_lost(int peer) {
+    if (team_->gone(peer)) return peer;
+    if (++questions_ % 128 != 0) return -1;
+    for (int each = 0; each < size(); ++each)
+      if (each != rank_ && (team_->of(each).left.load() || team_->dead(each)) &&
+          team_->of(each).completed.load() <= number_)
+        return each;
+    return -1;
+  }
+  class waiting_sign {
+   public:
+    waiting_sign(std::atomic<std::int32_t>& place, int peer) : place_{place} {
+      place_.store(peer + 1, std::memory_order_relaxed);
+    }
+    waiting_sign(const waiting_sign&) = delete;
+    waiting_sign& operator=(const waiting_sign&) = delete;
+    ~waiting_sign() { place_.store(0, std::memory_order_relaxed); }
+
+   private:
+    std::atomic<std::int32_t>& place_;
+  };
 
   std::string describe_mine() const { return describe(*call_, number_); }
-  /// "3 collectives, the last barrier #2 (…) at train.cpp:12". A rank is never so far ahead that
-  /// what it said of that one could be overwritten meanwhile.
-  std::string done_by(int peer) const {
-    const std::uint64_t completed = team_->of(peer).completed.load();
-    std::string text =
-        std::to_string(completed) + (completed == 1 ? " collective" : " collectives");
-    if (completed > 0) text += ", the last " + team_->words_of(peer, completed - 1);
-    return text;
-  }
-  std::string absence(int peer) const {
-    const std::string state = team_->state_of(peer);
-    return "rank " + std::to_string(peer) +
-           (state.empty() ? " has left after completing " + done_by(peer)
-                          : " is gone (" + state + ") after completing " + done_by(peer)) +
-           ", and rank " + std::to_string(rank_) + " waits for it in " + describe_mine();
-  }
-  std::string lateness(int peer, patience::clock::duration limit) const {
-    const auto waited = std::chrono::duration_cast<std::chrono::milliseconds>(limit).count();
-    const bool inside = team_->post_of(peer, number_).stamp.load() == number_ + 1;
-    const std::string state = team_->state_of(peer);
-    return "rank " + std::to_string(rank_) + " has waited " + std::to_string(waited) + " ms in " +
-           describe_mine() + " for rank " + std::to_string(peer) +
-           (state.empty() ? "" : " (" + state + ")") +
-           (inside ? ", which has entered it but does not go on"
-                   : ", which has not entered it: it has completed " + done_by(peer));
-  }
-  /// Where this rank and a peer began to disagree: not later than collective `number`.
-  std::uint64_t parting_from(int peer, std::uint64_t number) {
-    constexpr std::uint64_t kept =
-        window - 2 * longest_lead;  // nobody writes these posts again yet
-    std::uint64_t first = number < kept ? 0 : number - kept + 1;
-    while (first < number &&
-           team_->post_of(peer, first).fingerprint == team_->post_of(rank_, first).fingerprint)
-      ++first;
-    return first;
-  }
-  /// Who calls what, of the ranks that have entered the collective where a peer parts from this
-  /// one.
-  std::string disagreement(int peer, std::uint64_t number) {
-    const std::uint64_t parting = parting_from(peer, number);
-    std::string text = "the ranks call different collectives";
-    int listed = 0;
-    for (int each = 0; each < size() && listed < 16; ++each) {
-      if (team_->post_of(each, parting).stamp.load() != parting + 1) continue;
-      ++listed;
-      text += "\n  rank " + std::to_string(each) + " calls " + team_->words_of(each, parting);
-    }
-    return text;
-  }
+  witness<Team> witnessed() const { return {*team_, rank_, number_, describe_mine()}; }
 
   std::shared_ptr<Team> team_;
   int rank_;
@@ -270,6 +276,7 @@ class membership {
   std::vector<peer_state> peers_;
   typename Team::scratch scratch_;
   traffic traffic_;
+  unsigned questions_ = 0;
 };
 
 }  // namespace allfold::host

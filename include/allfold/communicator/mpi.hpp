@@ -4,6 +4,7 @@
 #include <mpi.h>
 
 #include <allfold/communicator/engine.hpp>
+#include <allfold/communicator/failure.hpp>
 #include <allfold/communicator/host_communicator.hpp>
 #include <allfold/communicator/mpi_calls.hpp>
 #include <allfold/communicator/mpi_connection.hpp>
@@ -45,7 +46,7 @@ class communicator {
   /// An exception that makes the rank leave is told to the others.
   ~communicator() {
     if (link_.works() && std::uncaught_exceptions() > exceptions_)
-      link_.fail(host::failure_kind::lost, own_name() + " has left with an exception");
+      link_.give_up(host::failure_kind::lost, own_name() + " has left with an exception");
     if (!link_.works()) operations_.abandon();
   }
 
@@ -55,13 +56,18 @@ class communicator {
   std::uint64_t number() const { return link_.number(); }
 
   /// Fails the communicator: every other rank gets a usage_error with this text from the collective
-  /// that it is in or the next one that it enters.
+  /// that it is in or the next one that it enters. Any thread may call, also while the rank's own
+  /// is in a collective: then this rank gets the error too.
   void abort(const std::string& why) {
-    link_.fail(host::failure_kind::misuse, own_name() + " gives up: " + why);
+    link_.give_up(host::failure_kind::misuse, own_name() + " gives up: " + why);
   }
   /// Fails the communicator because this rank leaves with an exception: the others hear its text.
   void leave_with(const std::exception_ptr& thrown) {
-    link_.fail(host::failure_kind::lost, own_name() + " threw" + host::text_of(thrown));
+    link_.give_up(host::failure_kind::lost, own_name() + " threw" + host::text_of(thrown));
+  }
+  /// Fails the communicator by what was found on another one.
+  void fail(const failure& found) {
+    link_.give_up(found.kind.value_or(host::failure_kind::lost), found.text);
   }
 
   /// Every rank's `mine`, by rank. Every rank calls it. T is trivially copyable.
@@ -106,6 +112,7 @@ class communicator {
   /// Carries out a collective. Those of the library call it.
   template <collective What, class T, class Operation>
   void native(const engine_call<What, T>& it, const Operation& operation) {
+    const line::turn own{link_};
     link_.enter(it.said);
     if constexpr (folds(What))
       fold(it, operation);
@@ -129,6 +136,7 @@ class communicator {
       fold(it, {link_, own.type(), own.handle(), sizeof(T)});
       if (const std::exception_ptr thrown = own.thrown()) {
         leave_with(thrown);
+        link_.take_wish();
         std::rethrow_exception(thrown);
       }
     }

@@ -35,12 +35,26 @@ inline std::atomic<bool>& somebody_is_missing() {
   return of_process;
 }
 
+/// False for other threads than MPI's main one, if MPI was begun for that one alone; and for all
+/// when MPI has ended.
+inline bool may_call_mpi() {
+  int ended = 0, level = 0, is_main = 0;
+  MPI_Finalized(&ended);
+  if (ended != 0) return false;
+  MPI_Query_thread(&level);
+  if (level > MPI_THREAD_FUNNELED) return true;
+  MPI_Is_thread_main(&is_main);
+  return is_main != 0;
+}
+inline constexpr const char* only_the_main_thread =
+    "only MPI's main thread may call MPI here; begin it with MPI_THREAD_SERIALIZED or more";
+
 /// A new communicator of MPI for the ranks of another one. Every rank calls it.
 inline MPI_Comm duplicate(MPI_Comm ranks, const options& how, std::source_location where) {
   const auto refuse = [&](const char* why) {
     throw usage_error{"allfold: mpi::communicator at " + place_of(where) + ": " + why};
   };
-  int begun = 0, ended = 0, within = 0, level = 0, is_main = 0;
+  int begun = 0, ended = 0, within = 0;
   MPI_Initialized(&begun);
   if (begun == 0) refuse("MPI has not begun; call MPI_Init or make an mpi::environment first");
   MPI_Finalized(&ended);
@@ -48,10 +62,7 @@ inline MPI_Comm duplicate(MPI_Comm ranks, const options& how, std::source_locati
   if (ranks == MPI_COMM_NULL) refuse("this rank is in no communicator: MPI_COMM_NULL");
   MPI_Comm_test_inter(ranks, &within);
   if (within != 0) refuse("an intercommunicator's ranks are two groups");
-  MPI_Query_thread(&level);
-  MPI_Is_thread_main(&is_main);
-  if (level <= MPI_THREAD_FUNNELED && is_main == 0)
-    refuse("only MPI's main thread may call MPI; ask for MPI_THREAD_SERIALIZED or more");
+  if (!may_call_mpi()) refuse(only_the_main_thread);
   if (how.largest_count < 1 || how.largest_count > INT_MAX)
     refuse("options::largest_count must be in 1 to 2147483647");
   MPI_Request open = MPI_REQUEST_NULL;

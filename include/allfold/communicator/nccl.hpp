@@ -79,8 +79,16 @@ class communicator {
     stream_ = stream;
   }
 
+  /// A mark for streams of this rank's GPU.
+  std::unique_ptr<stream_mark> mark() const { return std::make_unique<cuda::event_mark>(gpu_); }
+  /// True if collectives are given to the stream and no more: ranks that are threads meet first.
+  /// NCCL may wait for the other ranks in the first ones, while it connects them.
+  bool enqueues_at_once() const { return !link_.has_threads(); }
+
   /// Fails this rank's communicator, and with it those of all ranks that are threads.
   void abort(const std::string& why) { link_.abort(why); }
+  /// The same because this rank leaves with an exception.
+  void leave_with(const std::exception_ptr& thrown) { link_.leave_with(thrown); }
 
   /// Waits until all collectives are complete. Throws if one has failed or the time is over.
   void synchronize() {
@@ -108,12 +116,18 @@ class communicator {
                         std::to_string(color)};
     std::optional<threads::communicator> team;
     if (link_.control()) team.emplace(link_.control()->split(color, key, where));
-    const cuda::device_scope current{gpu_};
-    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
-    config.blocking = 0;
-    ncclComm_t made = nullptr;
-    link_.take(ncclCommSplit(link_.get(), color, key, &made, &config), "ncclCommSplit");
-    return {std::move(team), made, gpu_, link_.settings()};
+    return {{std::move(team), rank(), link_.settings()}, divided(color, key), gpu_};
+  }
+  /// The same ranks once more, for a second thread of each, or for the same one: with a stream of
+  /// its own, whose kernels go first. Every rank calls it. If one fails, both do.
+  communicator companion(std::source_location where = std::source_location::current()) {
+    link_.require_working();
+    std::optional<threads::communicator> team;
+    if (link_.control()) team.emplace(link_.control()->companion(where));
+    return {{std::move(team), rank(), link_.settings(), link_.end()},
+            divided(0, rank()),
+            gpu_,
+            cuda::priority::first};
   }
 
   /// Every rank's number, by rank. Waits for the stream.
@@ -160,12 +174,21 @@ class communicator {
   }
 
  private:
-  communicator(std::optional<threads::communicator> control, ncclComm_t made, int gpu,
-               nccl::options options)
-      : size_{0}, gpu_{gpu}, link_{std::move(control), 0, options} {
+  /// One that NCCL is about to make for this rank.
+  communicator(connection link, ncclComm_t made, int gpu,
+               cuda::priority of_stream = cuda::priority::normal)
+      : size_{0}, gpu_{gpu}, link_{std::move(link)} {
     link_.adopt(made, "ncclCommSplit");
     check(ncclCommCount(link_.get(), &size_), "ncclCommCount");
-    make_stream();
+    make_stream(of_stream);
+  }
+  ncclComm_t divided(int color, int key) {
+    const cuda::device_scope current{gpu_};
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    config.blocking = 0;
+    ncclComm_t made = nullptr;
+    link_.take(ncclCommSplit(link_.get(), color, key, &made, &config), "ncclCommSplit");
+    return made;
   }
   void begin(const ncclUniqueId& id) {
     const cuda::device_scope current{gpu_};
@@ -175,11 +198,11 @@ class communicator {
       return ncclCommInitRankConfig(made, size_, id, rank(), &config);
     };
     link_.open(come_up, "ncclCommInitRankConfig");
-    make_stream();
+    make_stream(cuda::priority::normal);
   }
-  void make_stream() {
+  void make_stream(cuda::priority whose) {
     const cuda::device_scope current{gpu_};
-    own_stream_ = std::make_unique<cuda::stream>();
+    own_stream_ = std::make_unique<cuda::stream>(whose);
     stream_ = own_stream_->get();
   }
 

@@ -5,6 +5,8 @@
 
 #include <allfold/communicator/nccl_types.hpp>
 #include <allfold/communicator/threads.hpp>
+#include <atomic>
+#include <memory>
 #include <optional>
 
 namespace allfold::nccl {
@@ -15,16 +17,22 @@ struct options {
   std::chrono::steady_clock::duration timeout = std::chrono::minutes{10};
 };
 
+/// True once one of the connections that stand or fall together has failed: a communicator's and
+/// its companions'. Each ends its own ncclComm_t then, in its own thread.
+using common_end = std::shared_ptr<std::atomic<bool>>;
+
 /// An ncclComm_t that is called non-blocking. What NCCL answers becomes a typed error; then it is
 /// aborted, and refuses further calls. Where ranks are threads of one process, all of them hear.
 class connection {
  public:
-  connection(std::optional<threads::communicator> control, int rank, nccl::options options)
-      : control_{std::move(control)}, rank_{rank}, options_{options} {}
+  connection(std::optional<threads::communicator> control, int rank, nccl::options options,
+             common_end end = std::make_shared<std::atomic<bool>>(false))
+      : control_{std::move(control)}, rank_{rank}, options_{options}, end_{std::move(end)} {}
   connection(connection&& other) noexcept
       : control_{std::move(other.control_)},
         rank_{other.rank_},
         options_{other.options_},
+        end_{other.end_},
         handle_{std::exchange(other.handle_, nullptr)},
         last_{other.last_},
         number_{other.number_} {}
@@ -32,8 +40,10 @@ class connection {
 
   /// The ranks' threads, if they are threads of one process.
   std::optional<threads::communicator>& control() { return control_; }
+  bool has_threads() const { return control_.has_value(); }
   int rank() const { return rank_; }
   const nccl::options& settings() const { return options_; }
+  const common_end& end() const { return end_; }
   ncclComm_t get() const { return handle_; }
   /// False once it has failed, or was closed.
   bool works() const { return handle_ != nullptr; }
@@ -60,14 +70,24 @@ class connection {
   void enter(const call& said) {
     require_working();
     last_ = said;
+    look_for_common_end();
     if (control_) control_->meet(said);
   }
   void leave() { ++number_; }
 
-  /// Fails this rank's communicator, and with it those of all ranks that are threads.
+  /// Fails this rank's communicator, and with it those of all ranks that are threads. Where ranks
+  /// are threads, any thread of the rank may call it: the one that uses the communicator ends
+  /// NCCL's kernels, in its next call, in `synchronize`, or when it destroys it.
   void abort(const std::string& why) {
-    if (control_) control_->abort(why);
-    stop();
+    if (!control_) return stop();
+    control_->abort(why);
+    end_->store(true);
+  }
+  /// The same because this rank leaves with an exception.
+  void leave_with(const std::exception_ptr& thrown) {
+    if (!control_) return stop();
+    control_->leave_with(thrown);
+    end_->store(true);
   }
 
   /// Takes what NCCL answers to a call: it may still be at work on it.
@@ -83,17 +103,28 @@ class connection {
       check(ncclCommGetAsyncError(handle_, &state), "ncclCommGetAsyncError");
       if (state == ncclSuccess) return;
       if (state != ncclInProgress) return check_or_stop(state, what);
-      if (waiting.pass() && waiting.expired()) give_up_waiting(what);
+      if (!waiting.pass()) continue;
+      look_for_common_end();
+      if (waiting.expired()) give_up_waiting(what);
     }
   }
   void look_for_errors() {
+    look_for_common_end();
+    ncclResult_t state = ncclSuccess;
+    check(ncclCommGetAsyncError(handle_, &state), "ncclCommGetAsyncError");
+    if (state != ncclSuccess && state != ncclInProgress) check_or_stop(state, "a collective");
+  }
+  /// Ends if another thread's communicator has, or this one's companion.
+  void look_for_common_end() {
     if (control_ && control_->shared()->failed()) {
       stop();
       control_->shared()->throw_failure(rank_, describe_last());
     }
-    ncclResult_t state = ncclSuccess;
-    check(ncclCommGetAsyncError(handle_, &state), "ncclCommGetAsyncError");
-    if (state != ncclSuccess && state != ncclInProgress) check_or_stop(state, "a collective");
+    if (!end_->load()) return;
+    stop();
+    throw rank_lost_error{"allfold: rank " + std::to_string(rank_) + ", " + describe_last() +
+                          ": this rank's companion of the nccl::communicator, or whose companion "
+                          "it is, has failed"};
   }
   void check_or_stop(ncclResult_t result, const char* what) {
     if (result == ncclSuccess) return;
@@ -101,6 +132,7 @@ class connection {
                              what + " failed: " + ncclGetErrorString(result) + ". " +
                              (handle_ != nullptr ? ncclGetLastError(handle_) : "");
     abort(text);
+    stop();
     if (result == ncclRemoteError) throw rank_lost_error{"allfold: " + text};
     throw nccl_error{result, "allfold: " + text};
   }
@@ -122,6 +154,7 @@ class connection {
   }
   /// Ends NCCL's kernels, wherever they are.
   void stop() {
+    end_->store(true);
     if (handle_ != nullptr) ncclCommAbort(std::exchange(handle_, nullptr));
   }
 
@@ -133,6 +166,7 @@ class connection {
   std::optional<threads::communicator> control_;
   int rank_;
   nccl::options options_;
+  common_end end_;
   ncclComm_t handle_ = nullptr;
   call last_{};
   std::uint64_t number_ = 0;

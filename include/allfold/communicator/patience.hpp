@@ -1,6 +1,7 @@
 // How a thread waits for another: spin first, yield next, sleep last.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <thread>
@@ -43,23 +44,29 @@ class patience {
     }
     return true;
   }
-  /// True once the limit is over. The clock starts with the first call.
+  /// True once the limit is over. The clock starts with the first call. Of a pause between two
+  /// calls no more than a second counts: longer ones are not waits but a process that was stopped,
+  /// with its whole job perhaps, and then nobody is late.
   bool expired() {
     const auto now = clock::now();
-    if (begin_ == clock::time_point{}) begin_ = now;
-    return now - begin_ >= limit_;
+    if (last_ != clock::time_point{})
+      waited_ += std::min<clock::duration>(now - last_, longest_gap);
+    last_ = now;
+    return waited_ >= limit_;
   }
   clock::duration limit() const { return limit_; }
 
  private:
   static constexpr std::uint32_t yields = 2048;
   static constexpr std::chrono::microseconds longest_nap{500};
+  static constexpr std::chrono::seconds longest_gap{1};
 
   std::uint32_t looks_ = 0;
   std::uint32_t spins_;
   std::chrono::microseconds nap_{20};
   clock::duration limit_;
-  clock::time_point begin_{};
+  clock::duration waited_{};
+  clock::time_point last_{};
 };
 
 }  // namespace allfold

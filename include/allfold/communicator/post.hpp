@@ -25,6 +25,9 @@ struct team_options {
   std::chrono::steady_clock::duration timeout = std::chrono::minutes{10};
   /// More ranks than cores: yield early.
   bool crowded = false;
+  /// Where a report of all ranks is written when the team fails: "stderr", or a file that it is
+  /// added to. Empty: where the environment's ALLFOLD_REPORT says, if it does.
+  std::string report{};
 };
 
 /// What a rank shows of a collective that it has entered. `stamp` is written last and makes the
@@ -41,12 +44,19 @@ struct alignas(64) post {
 };
 static_assert(sizeof(post) == 65 * 64);  // an odd number of cache lines spreads over cache sets
 
+/// What a rank says when the ranks of a failed team agree on who is left; see shrink.hpp.
+enum class survival : std::uint8_t { not_asked, claimed, given_up };
+
 /// What a rank has done. Only the rank itself writes; the counters only grow.
 struct alignas(128) record {
   std::atomic<std::uint64_t> progress{0};   ///< turns, over all collectives
   std::atomic<std::uint64_t> completed{0};  ///< collectives
   std::atomic<bool> folding{false};         ///< may be using other ranks' memory
   std::atomic<bool> left{false};
+  /// 1 + the rank that it has been waiting for for a while, or 0.
+  std::atomic<std::int32_t> waits_for{0};
+  std::atomic<survival> survives{survival::not_asked};
+  std::atomic<bool> arrived_after{false};  ///< in this team, out of one that has failed
 };
 
 /// The kinds of failure that all ranks are told of.

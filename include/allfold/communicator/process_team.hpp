@@ -3,6 +3,7 @@
 
 #include <allfold/communicator/far_memory.hpp>
 #include <allfold/communicator/region_copies.hpp>
+#include <allfold/communicator/report.hpp>
 #include <allfold/communicator/shared_world.hpp>
 #include <allfold/communicator/team_state.hpp>
 
@@ -25,10 +26,13 @@ class team : public team_state {
   const std::shared_ptr<shared_world>& world() const { return world_; }
 
   void say(int rank, std::uint64_t number, const call& it) {
-    of(rank).said[number % remembered] = speaker_.spoken(it, number);
+    of(rank).said.keep(number, packed(speaker_.spoken(it)));
   }
-  std::string words_of(int rank, std::uint64_t number) const {
-    return processes::describe(of(rank).said[number % remembered], of(rank).sites);
+  /// See team_state; and reports what all ranks do, if that is wanted.
+  void fail(failure_kind kind, int origin, std::string_view text) {
+    if (failed()) return;
+    host::failure_report report{*this};
+    if (team_state::fail(kind, origin, text)) report.write(text);
   }
   /// Throws the team's failure as seen by a rank in the call `mine`.
   [[noreturn]] void throw_failure(int rank, const std::string& mine) const {
@@ -45,10 +49,8 @@ class team : public team_state {
   }
   /// True if its process has ended, left or not. Asks the system.
   bool dead(int peer) { return watch(peer).ended(); }
-  /// What its process does; empty if it has left in good order.
-  std::string state_of(int peer) {
-    return of(peer).left.load() ? std::string{} : watch(peer).in_words();
-  }
+  /// True if its process is stopped. Asks the system.
+  bool stopped(int peer) { return watch(peer).stopped(); }
 
   // ---- memory ----
 
@@ -83,10 +85,51 @@ class team : public team_state {
     std::vector<line> own_;
   };
 
+  // ---- those that are left after a failure; see shrink.hpp ----
+
+  /// The state of a new team of these ranks, in this process's part of the memory, which is lent
+  /// until all of them have left it.
+  std::byte* made_for(const std::vector<int>& members) {
+    const auto ranks = static_cast<int>(members.size());
+    std::byte* const made = world_->lend(bytes_for(ranks), [ranks](std::byte* it) {
+      return team_state{it, ranks}.all_left();
+    });
+    const team_state state{made, ranks};
+    state.make([](int) { return 0; });
+    for (int each = 0; each < ranks; ++each)
+      state.of(each).succeed(of(members[static_cast<std::size_t>(each)]));
+    return made;
+  }
+  /// Makes this rank's proposal of who is left. Throws if there is no memory for their team.
+  void propose(int rank, const std::vector<int>& left, const host::team_options&) {
+    team_state::propose(rank, left);
+    of(rank).successor = shown(made_for(left));
+  }
+  void withdraw(int rank) { world_->take_back(reached(of(rank).successor)); }
+  /// The new team as its rank `rank`. Once there is a decider.
+  std::shared_ptr<team> successor(int rank, const host::team_options& options) const {
+    const int ranks = static_cast<int>(proposed_by(decider()).size());
+    std::byte* const place = reached(of(decider()).successor);
+    auto taken = std::make_shared<team>(world_, place, ranks, rank, options);
+    taken->follow(*this);
+    return taken;
+  }
+  /// True if the rank may use others' memory though the team has failed: if its process goes on.
+  bool may_disturb(int peer) { return !dead(peer) && (stopped(peer) || of(peer).folding.load()); }
+  /// Ends the process of such a rank. True if it has ended.
+  bool end(int peer) {
+    return process_of(peer) != getpid() && watch(peer).end(std::chrono::seconds{2});
+  }
+
+  /// A rank that others could not wait for may use this process's shared memory again: none of it
+  /// is handed out once more.
+  void keep_memory() { world_->heap().keep(); }
+  /// It does not any more.
+  void release_memory() { world_->heap().release(); }
+
   /// Reaches others as ranks of `other` do, where the same ranks are connected already.
   void follow(const team& other) {
     if (!other.copies_once()) copy_through_region();
-    of(rank_).begin.store(other.of(other.rank_).begin.load());
   }
   /// The rank's process, if that is known before it has joined.
   void expect(int rank, std::int32_t process) { of(rank).process.store(process); }
@@ -119,23 +162,28 @@ class team : public team_state {
     for (int peer = 0; peer < size(); ++peer)
       while (of(peer).arrived.load() < stage) {
         if (!waiting.pass()) continue;
-        if (failed()) throw_failure(rank_, "while the ranks come together");
-        if (gone(peer)) absent(peer, failure_kind::lost, "");
-        if (waiting.expired())
-          absent(peer, failure_kind::timeout,
-                 " within " +
-                     std::to_string(
-                         std::chrono::duration_cast<std::chrono::milliseconds>(options_.timeout)
-                             .count()) +
-                     " ms");
+        const bool fails = failed();
+        if (of(peer).arrived.load() >= stage) break;  // before the failure, which is a later one
+        if (fails) throw_failure(rank_, coming_together);
+        if (const int lost = find_lost(stage); lost >= 0) absent(lost, failure_kind::lost, "");
+        if (waiting.expired()) {
+          const auto waited =
+              std::chrono::duration_cast<std::chrono::milliseconds>(waiting.limit());
+          absent(peer, failure_kind::timeout, " within " + std::to_string(waited.count()) + " ms");
+        }
       }
   }
+  /// A rank that can't arrive any more, or −1. Asks the system now and then only.
+  int find_lost(int stage) {
+    const bool asks = ++questions_ % 16 == 0;
+    for (int each = 0; each < size(); ++each)
+      if ((of(each).left.load() || (asks && dead(each))) && of(each).arrived.load() < stage)
+        return each;
+    return -1;
+  }
   [[noreturn]] void absent(int peer, failure_kind how, const std::string& when) {
-    const std::string state = state_of(peer);
-    fail(how, rank_,
-         "rank " + std::to_string(peer) + " has not joined" + when +
-             (state.empty() ? "" : " (" + state + ")"));
-    throw_failure(rank_, "while the ranks come together");
+    fail(how, rank_, host::named(*this, peer) + " has not joined" + when);
+    throw_failure(rank_, coming_together);
   }
   /// True if this process can read what others have in their own memory.
   bool reads_all() {
@@ -148,6 +196,7 @@ class team : public team_state {
     return true;
   }
 
+  static constexpr const char* coming_together = "while the ranks come together";
   static constexpr std::uint64_t sample_of = 0x616c6c666f6c6421u;
 
   std::shared_ptr<shared_world> world_;

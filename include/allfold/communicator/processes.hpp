@@ -5,9 +5,9 @@
 #include <allfold/communicator/host_communicator.hpp>
 #include <allfold/communicator/process_team.hpp>
 #include <allfold/communicator/region_copies.hpp>
+#include <allfold/communicator/region_meeting.hpp>
 #include <allfold/communicator/shared_array.hpp>
 #include <concepts>
-#include <optional>
 
 namespace allfold::processes {
 
@@ -26,6 +26,8 @@ struct options {
   /// Bytes that one rank can allocate of the shared memory. They take none before they are used.
   std::size_t arena_bytes = std::size_t{16} << 30;
   processes::copying copying = copying::automatic;
+  /// Where a report of all ranks is written when a team fails; see host::team_options.
+  std::string report{};
 };
 
 /// A rank's communicator, the ranks being processes of one machine: made by `spawn_processes`, by
@@ -96,6 +98,13 @@ class communicator : public host::communicator<team> {
     return team_of(mine, shared()->options(), where);
   }
 
+  /// Goes on after a failure, with the ranks that are left; see host::communicator::shrunk. The new
+  /// ranks have this one's memory and options.
+  communicator shrink(host::shrink_options how = {},
+                      std::source_location where = std::source_location::current()) {
+    return communicator{base::shrunk(how, where)};
+  }
+
   /// The same ranks once more, for a second thread of each: calls on one do not wait for calls on
   /// the other. Every rank calls it. A failure of one is its own.
   communicator companion(std::source_location where = std::source_location::current()) {
@@ -108,6 +117,7 @@ class communicator : public host::communicator<team> {
 
  private:
   explicit communicator(std::shared_ptr<team> made, int rank) : base{std::move(made), rank} {}
+  explicit communicator(base&& made) : base{std::move(made)} {}
 
   /// The same with operands that other ranks can't reach: section by section if that gives the same
   /// bits, so that copies stay in the caches; else in one piece.
@@ -151,18 +161,22 @@ class communicator : public host::communicator<team> {
     const int leader = mine.members.front();
     const auto ranks = static_cast<int>(mine.members.size());
     std::byte* made = nullptr;
-    if (leader == rank()) {
-      const auto ended = [ranks](std::byte* place) { return team_state{place, ranks}.all_left(); };
-      made = shared()->world()->lend(team::bytes_for(ranks), ended);
-      team_state{made, ranks}.make([&](int each) {
-        return shared()->process_of(mine.members[static_cast<std::size_t>(each)]);
-      });
-    }
+    if (leader == rank()) made = made_for(mine.members, where);
     const auto theirs = gather(shared()->shown(made), where);
     std::byte* const place = shared()->reached(theirs[static_cast<std::size_t>(leader)]);
     auto taken = std::make_shared<team>(shared()->world(), place, ranks, mine.rank, options);
     taken->follow(*shared());
     return communicator{std::move(taken), mine.rank};
+  }
+  /// The state of a new team of these ranks, in this one's shared memory.
+  std::byte* made_for(const std::vector<int>& members, std::source_location where) {
+    try {
+      return shared()->made_for(members);
+    } catch (const std::exception& thrown) {
+      abort("a team of " + std::to_string(members.size()) + " ranks at " + place_of(where) + ": " +
+            thrown.what());
+      throw;
+    }
   }
   static std::shared_ptr<team> connected(std::shared_ptr<team> shared, const options& how) {
     shared->connect(how.copying != copying::through_region);
@@ -176,7 +190,7 @@ class communicator : public host::communicator<team> {
 
 /// How ranks wait, among so many.
 inline host::team_options team_options_of(const options& how, int size) {
-  return {how.timeout, size > usable_cores()};
+  return {how.timeout, size > usable_cores(), how.report};
 }
 /// The bytes of all ranks' shared memory: the first team's, then as many for each rank.
 inline std::size_t front_bytes(int size) {
@@ -197,36 +211,16 @@ std::shared_ptr<team> communicator::found(int rank, int size, Exchange& exchange
   if (size < 1 || rank < 0 || rank >= size)
     throw usage_error{"allfold: there is no rank " + std::to_string(rank) + " among " +
                       std::to_string(size) + " ranks of a processes::communicator"};
-  struct card {
-    std::int32_t process, descriptor, error;
-    std::uint64_t arena_bytes;
-  };
-  card mine{getpid(), -1, 0, how.arena_bytes};
-  std::optional<shared_region> region;
-  if (rank == 0) {
-    region.emplace(shared_region::create(region_bytes(size, how)));
-    team_state{region->data(), size}.make([](int) { return 0; });
-    mine.descriptor = region->descriptor();
-  }
-  std::vector<card> cards(static_cast<std::size_t>(size));
-  exchange(&mine, sizeof mine, cards.data());
-  for (int peer = 0; peer < size; ++peer)
-    if (cards[static_cast<std::size_t>(peer)].arena_bytes != how.arena_bytes)
-      throw mismatch_error{"allfold: rank " + std::to_string(rank) + " has arena_bytes " +
-                           std::to_string(how.arena_bytes) + ", rank " + std::to_string(peer) +
-                           " has " +
-                           std::to_string(cards[static_cast<std::size_t>(peer)].arena_bytes)};
-  if (rank != 0)
-    region.emplace(
-        shared_region::attach(cards[0].process, cards[0].descriptor, region_bytes(size, how)));
-  exchange(&mine, sizeof mine, cards.data());  // all have it
-  region->close_descriptor();
-  std::byte* const place = region->data();
-  auto world = std::make_shared<shared_world>(std::move(*region), front_bytes(size), size, rank);
+  region_meeting<Exchange> meeting{rank, size, exchange};
+  shared_region region =
+      meeting.meet(region_bytes(size, how), how.arena_bytes, [size](std::byte* place) {
+        team_state{place, size}.make([](int) { return 0; });
+      });
+  std::byte* const place = region.data();
+  auto world = std::make_shared<shared_world>(std::move(region), front_bytes(size), size, rank);
   auto made =
       std::make_shared<team>(std::move(world), place, size, rank, team_options_of(how, size));
-  for (int peer = 0; peer < size; ++peer)
-    made->expect(peer, cards[static_cast<std::size_t>(peer)].process);
+  for (int peer = 0; peer < size; ++peer) made->expect(peer, meeting.process_of(peer));
   return made;
 }
 

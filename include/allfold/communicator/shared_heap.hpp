@@ -8,6 +8,8 @@
 #include <map>
 #include <mutex>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace allfold::processes {
 
@@ -41,9 +43,40 @@ class shared_heap {
                       " bytes in a rank's shared memory of " + std::to_string(size_) +
                       " bytes (arena_bytes)"};
   }
+  /// From now on nothing that is given back is handed out again: somebody may write to it.
+  void keep() {
+    const std::lock_guard lock{mutex_};
+    keeps_ = true;
+  }
+  /// Nobody does any more, so all of that is free.
+  void release() {
+    const std::lock_guard lock{mutex_};
+    keeps_ = false;
+    for (std::byte* const each : std::exchange(kept_, {})) reclaim(each);
+  }
   /// Takes back what `take` has given. The pages of long parts go back to the system.
   void give_back(std::byte* place) {
     const std::lock_guard lock{mutex_};
+    if (keeps_)
+      kept_.push_back(place);
+    else
+      reclaim(place);
+  }
+  /// Bytes that are taken now.
+  std::size_t used() const {
+    const std::lock_guard lock{mutex_};
+    std::size_t sum = 0;
+    for (const auto& [at, length] : taken_) sum += length;
+    return sum;
+  }
+
+ private:
+  static constexpr std::size_t line = 64, page = 4096;
+  static std::size_t rounded(std::size_t bytes) {
+    const std::size_t step = bytes >= page ? page : line;
+    return bytes == 0 ? line : (bytes + step - 1) / step * step;
+  }
+  void reclaim(std::byte* place) {
     const auto found = taken_.find(static_cast<std::size_t>(place - begin_));
     if (found == taken_.end()) return;
     auto [at, length] = *found;
@@ -60,24 +93,12 @@ class shared_heap {
     }
     free_.emplace(at, length);
   }
-  /// Bytes that are taken now.
-  std::size_t used() const {
-    const std::lock_guard lock{mutex_};
-    std::size_t sum = 0;
-    for (const auto& [at, length] : taken_) sum += length;
-    return sum;
-  }
-
- private:
-  static constexpr std::size_t line = 64, page = 4096;
-  static std::size_t rounded(std::size_t bytes) {
-    const std::size_t step = bytes >= page ? page : line;
-    return bytes == 0 ? line : (bytes + step - 1) / step * step;
-  }
 
   std::byte* begin_;
   std::size_t size_;
   mutable std::mutex mutex_;
+  bool keeps_ = false;
+  std::vector<std::byte*> kept_;                     ///< given back meanwhile
   std::map<std::size_t, std::size_t> free_, taken_;  ///< lengths by offset
 };
 

@@ -54,6 +54,11 @@ class shared_world {
     lent_.push_back({place, std::move(done)});
     return place;
   }
+  /// Nobody has come to use what was lent.
+  void take_back(std::byte* place) {
+    std::erase_if(lent_, [&](const loan& each) { return each.place == place; });
+    heap_.give_back(place);
+  }
 
  private:
   static constexpr std::uintptr_t mark = std::uintptr_t{1} << 63;  // no process has such addresses

@@ -3,15 +3,14 @@
 
 #include <algorithm>
 #include <allfold/communicator/call.hpp>
+#include <allfold/communicator/kept_calls.hpp>
 #include <array>
-#include <cstring>
 #include <vector>
 
 namespace allfold::processes {
 
 /// A place in a rank's program that calls a collective, in words. Long names are cut.
 struct call_site {
-  collective what;
   char algorithm[23];
   char type[64];
   char operation[64];
@@ -20,12 +19,27 @@ struct call_site {
 
 /// One call: where, by its number among the rank's places, and what differs from time to time.
 struct spoken_call {
-  std::uint64_t number;
   std::uint64_t count;
   std::int32_t root;
   std::uint16_t site;
+  collective what;
   bool in_place, has_counts;
 };
+using kept_calls = host::kept_calls<2>;
+
+inline kept_calls::words packed(const spoken_call& it) {
+  return {it.count, static_cast<std::uint32_t>(it.root) | std::uint64_t{it.site} << 32 |
+                        std::uint64_t{it.in_place} << 48 | std::uint64_t{it.has_counts} << 49 |
+                        static_cast<std::uint64_t>(it.what) << 56};
+}
+inline spoken_call unpacked(const kept_calls::words& it) {
+  return {it[0],
+          static_cast<std::int32_t>(static_cast<std::uint32_t>(it[1])),
+          static_cast<std::uint16_t>(it[1] >> 32),
+          static_cast<collective>(it[1] >> 56),
+          (it[1] >> 48 & 1) != 0,
+          (it[1] >> 49 & 1) != 0};
+}
 
 /// The places that a rank has called from so far. Others read what was published with a post.
 struct call_sites {
@@ -33,11 +47,11 @@ struct call_sites {
   call_site all[most + 1];  ///< the last stands for all that found no room
 };
 
-inline std::string describe(const spoken_call& it, const call_sites& sites) {
+inline std::string describe(const spoken_call& it, std::uint64_t number, const call_sites& sites) {
   const call_site& site = sites.all[std::min<std::size_t>(it.site, call_sites::most)];
-  return allfold::describe(call_words{site.what, site.algorithm, site.type, site.operation,
+  return allfold::describe(call_words{it.what, site.algorithm, site.type, site.operation,
                                       site.place, it.count, it.root, it.in_place, it.has_counts},
-                           it.number);
+                           number);
 }
 
 /// Writes a rank's calls down. Used by that rank alone.
@@ -47,8 +61,8 @@ class call_speaker {
     write(sites_.all[call_sites::most].place, "one of many places");
   }
 
-  spoken_call spoken(const call& it, std::uint64_t number) {
-    return {number, it.count, it.root, site_of(it), it.in_place, it.counts_hash != 0};
+  spoken_call spoken(const call& it) {
+    return {it.count, it.root, site_of(it), it.kind->what, it.in_place, it.counts_hash != 0};
   }
 
  private:
@@ -64,8 +78,7 @@ class call_speaker {
   template <std::size_t N>
   static void write(char (&to)[N], std::string_view text) {
     const std::size_t length = std::min(text.size(), N - 1);
-    std::memcpy(to, text.data(), length);
-    to[length] = '\0';
+    to[text.copy(to, length)] = '\0';
   }
 
   std::uint16_t site_of(const call& it) {
@@ -81,7 +94,6 @@ class call_speaker {
     const std::size_t number = std::min(all_.size(), call_sites::most);
     if (number < call_sites::most) {
       call_site& site = sites_.all[number];
-      site.what = it.kind->what;
       write(site.algorithm, it.kind->algorithm);
       write(site.type, it.kind->type);
       write(site.operation, it.kind->operation);

@@ -10,8 +10,10 @@ namespace allfold::threads {
 /// A rank's communicator, made by `spawn`, by `split`, or by a thread of the user's own that joins
 /// a `team`.
 class communicator : public host::communicator<team> {
+  using base = host::communicator<team>;
+
  public:
-  using host::communicator<team>::communicator;
+  using base::base;
 
   /// Divides the ranks into teams: those that give the same color, ordered by key, then by rank.
   /// Every rank calls it. The new teams have this one's options; a failure of one team is its own.
@@ -24,6 +26,12 @@ class communicator : public host::communicator<team> {
     if (leader == rank())
       made = std::make_shared<team>(static_cast<int>(mine.members.size()), shared()->options());
     return {taken(made, leader, where), mine.rank};
+  }
+
+  /// Goes on after a failure, with the ranks that are left; see host::communicator::shrunk.
+  communicator shrink(host::shrink_options how = {},
+                      std::source_location where = std::source_location::current()) {
+    return communicator{base::shrunk(how, where)};
   }
 
   /// The same ranks once more, for a second thread of each: calls on one do not wait for calls on
@@ -39,6 +47,8 @@ class communicator : public host::communicator<team> {
   }
 
  private:
+  explicit communicator(base&& made) : base{std::move(made)} {}
+
   /// The team that rank `leader` has made, for each rank.
   std::shared_ptr<team> taken(const std::shared_ptr<team>& made, int leader,
                               std::source_location where) {

@@ -5,7 +5,8 @@
 #include <allfold/data_parallel/reducer.hpp>
 #include <allfold/data_parallel/replica_checks.hpp>
 
-namespace allfold::detail {
+namespace allfold {
+namespace detail {
 
 /// What a backward pass must know of the model and the strategy, whatever their types.
 struct pass_traits {
@@ -30,8 +31,8 @@ class backward_pass {
         options_{options},
         ready_(gradients.size(), false),
         used_(gradients.size(), false),
-        reducer_{link, gradients, joined_on_all_ranks(link, gradients, where),
-                 space == memory_space::host ? options.overlap : overlap::none, where} {
+        reducer_{link, gradients, joined_on_all_ranks(link, gradients, where), options.overlap,
+                 where} {
     if (space == memory_space::device && options.unused != unused::error)
       give_up("models in a device's memory must use every parameter: unused::error", where);
     for (std::size_t index = gradients_.size(); index > 0; --index) order_.push_back(index - 1);
@@ -45,25 +46,36 @@ class backward_pass {
     if (reduces_) reducer_.begin(how, where);
     if (watches()) order_.clear();
   }
-  void mark_ready(std::size_t index, std::source_location where) {
-    if (index >= ready_.size())
-      give_up("gradient " + std::to_string(index) + " was said to be ready, but there are " +
-                  std::to_string(ready_.size()),
+  /// Gradients from first to last − 1 will not change any more; see `reducer::ready`.
+  void mark_ready(std::size_t first, std::size_t last, std::optional<void*> stream,
+                  std::source_location where) {
+    if (last > ready_.size())
+      give_up("gradient " + std::to_string(std::max(first, ready_.size())) +
+                  " was said to be ready, but there are " + std::to_string(ready_.size()),
               where);
-    if (ready_[index]) give_up("the gradient of " + name_of(index) + " was ready twice", where);
-    ready_[index] = used_[index] = true;
-    if (watches()) order_.push_back(index);
-    if (reduces_) reducer_.ready(index);
+    if (first > last)
+      give_up("gradients from " + std::to_string(first) + " to before " + std::to_string(last) +
+                  " were said to be ready",
+              where);
+    for (std::size_t index = first; index < last; ++index) {
+      if (ready_[index]) give_up("the gradient of " + name_of(index) + " was ready twice", where);
+      ready_[index] = used_[index] = true;
+      if (watches()) order_.push_back(index);
+    }
+    if (reduces_) reducer_.ready(first, last, stream);
   }
   /// Gradients that were not ready are dealt with, and all are reduced. `shadows`: this rank has no
-  /// inputs any more.
-  void finish(std::source_location where, bool shadows) {
-    if (!reduces_) return;
+  /// inputs any more. Returns how long gradients were reduced before this call.
+  std::chrono::nanoseconds finish(std::source_location where, bool shadows) {
+    if (!reduces_) return {};
+    const auto begin = std::chrono::steady_clock::now();
     const put_aside<Elements> kept = settle_unused(where, shadows);
     reducer_.finish();
     kept.restore();
+    const std::chrono::nanoseconds before = reducer_.done_before(begin);
     if (watches()) rebuild(where);
     std::fill(used_.begin(), used_.end(), false);
+    return before;
   }
   /// The engine has thrown: the other ranks' threads may wait for this one's gradients, and hear
   /// why these won't come.
@@ -121,7 +133,7 @@ class backward_pass {
         give_up("the gradient of " + name_of(i) + " was never ready in this backward", where);
       if (!somewhere[i] && options_.unused == unused::keep) kept.add(gradients_[i]);
       if (!used_[i]) clear(gradients_[i], where);
-      if (!ready_[i]) reducer_.ready(i);
+      if (!ready_[i]) reducer_.ready(i, i + 1);
     }
     return kept;
   }
@@ -163,4 +175,46 @@ class backward_pass {
   reducer<Elements> reducer_;  // last: its thread uses the others
 };
 
-}  // namespace allfold::detail
+/// What an engine calls when gradients are final, each of them once in a pass.
+template <class Elements>
+class ready_mark {
+ public:
+  ready_mark(backward_pass<Elements>& pass, std::source_location where)
+      : pass_{pass}, where_{where} {}
+
+  void operator()(std::size_t index) const { mark(index, {}); }
+  /// Gradients from first to last − 1.
+  void operator()(std::size_t first, std::size_t last) const {
+    pass_.mark_ready(first, last, {}, where_);
+  }
+  /// The same for gradients in a device's memory that are final once `stream` has come so far. Not
+  /// named, it is the stream that the communicator uses at this moment.
+  template <device_stream Stream>
+  void operator()(std::size_t index, Stream stream) const {
+    mark(index, checked(stream));
+  }
+  template <device_stream Stream>
+  void operator()(std::size_t first, std::size_t last, Stream stream) const {
+    pass_.mark_ready(first, last, checked(stream), where_);
+  }
+
+ private:
+  void mark(std::size_t index, std::optional<void*> stream) const {
+    // The largest number, which is none of a gradient's, has no successor; it is refused as it is.
+    const bool has_next = index + 1 > index;
+    pass_.mark_ready(index, has_next ? index + 1 : index, stream, where_);
+  }
+  template <class Stream>
+  static void* checked(Stream stream) {
+    static_assert(range_access<Elements>::space == memory_space::device,
+                  "allfold: gradients in host memory are final when they are said to be ready; "
+                  "they come from no stream");
+    return stream;
+  }
+
+  backward_pass<Elements>& pass_;
+  std::source_location where_;
+};
+
+}  // namespace detail
+}  // namespace allfold

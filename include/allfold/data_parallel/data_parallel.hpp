@@ -1,31 +1,14 @@
 // Trains one model on many ranks.
 #pragma once
 
-#include <algorithm>
-#include <allfold/data_parallel/arena.hpp>
 #include <allfold/data_parallel/backward_pass.hpp>
 #include <allfold/data_parallel/join.hpp>
+#include <allfold/data_parallel/model_access.hpp>
+#include <allfold/data_parallel/no_sync.hpp>
+#include <allfold/data_parallel/replica_state.hpp>
+#include <allfold/data_parallel/step_times.hpp>
 
 namespace allfold {
-
-/// How long this rank's thread spent on the last step. A device may still be at work afterwards.
-struct step_times {
-  std::chrono::nanoseconds computation{};    ///< in the engine's backward and in the optimizer
-  std::chrono::nanoseconds communication{};  ///< in collectives, waiting for other ranks included:
-                                             ///< what the computation does not hide
-};
-
-/// Bytes of one rank's gradients.
-struct gradient_memory {
-  std::size_t gradients = 0;   ///< all of them, wherever they lie
-  std::size_t of_replica = 0;  ///< of these in memory of the replica's own; see bind_gradients
-};
-
-/// What a replica remembers from step to step. The same on every rank.
-struct replica_state {
-  std::uint64_t steps = 0;
-  std::vector<std::uint64_t> bucket_order;  ///< of the gradients, if buckets have been rebuilt
-};
 
 /// One rank's replica of a model. `Strategy` is primary_device<root>, distributed<Algorithm> or
 /// local_sgd<…>. Used by its rank's thread; the model and the communicator must outlive it. All
@@ -46,10 +29,10 @@ class data_parallel {
   data_parallel(Model& model, World& world, data_parallel_options options = {},
                 std::source_location where = std::source_location::current())
       : model_{model},
-        link_{std::make_unique<link_to<World>>(world, compression_)},
+        link_{std::make_unique<link_to<World>>([&]() -> World& { return world; }, compression_)},
         options_{options},
         parameters_{detail::spans_of<element, space>(detail::call_parameters(model))},
-        arena_{bound(world)},
+        arena_{detail::bound_gradients<element, space>(world, model, parameters_)},
         gradients_{detail::spans_of<element, space>(detail::call_gradients(model))} {
     detail::check_own_shapes(model_, *link_, parameters_, gradients_, where);
     detail::check_shapes_of_ranks(model_, *link_, parameters_, where);
@@ -64,23 +47,37 @@ class data_parallel {
                   options_, where);
   }
 
+  /// Runs the engine's forward pass, `engine()`, with rank 0's buffers, and returns what it
+  /// returns. A replica need not know of forward passes; if it does, the buffers are sent before
+  /// them, and not again by the backward pass that follows. Every rank calls it. Throws what
+  /// `engine` throws.
+  template <class Engine>
+  decltype(auto) forward(Engine&& engine,
+                         std::source_location where = std::source_location::current()) {
+    if (forwarded_ && joining_ != nullptr)
+      pass_->give_up("within a join a backward pass follows each forward pass", where);
+    prepare(where);
+    forwarded_ = true;
+    return run(clock_.times.forward, engine);
+  }
+
   /// Runs the engine's backward pass, `engine(ready)`, in which `ready(i)` says that gradient i
   /// will not change any more, and `ready(first, last)` that those from first to last − 1 will not;
   /// when it returns every gradient has been reduced as the strategy does. `samples` is the number
   /// of samples that this rank's gradient is the mean of; it matters for scale::mean_over_samples.
   /// Throws usage_error, on every rank, if a gradient was ready twice, or never ready under
   /// unused::error; and what `engine` throws.
+  ///
+  /// For models in a device's memory: a gradient will not change any more once the communicator's
+  /// stream has come so far as it was when `ready` was called, or another stream that is named
+  /// last, as in `ready(i, stream)`. When it returns, what the communicator's stream is given next
+  /// finds the gradients reduced. The host waits for no device.
   template <class Engine>
   void backward(Engine&& engine, std::size_t samples = 1,
                 std::source_location where = std::source_location::current()) {
     begin(samples, where);
-    try {
-      timed(times_.computation, [&] { engine(ready_mark{*pass_, where}); });
-    } catch (...) {
-      pass_->leave_with(std::current_exception());
-      throw;
-    }
-    timed(times_.communication, [&] { pass_->finish(where, false); });
+    run(clock_.times.backward, [&] { engine(detail::ready_mark{*pass_, where}); });
+    finish(where, false);
   }
 
   /// Reduces all gradients: for engines whose backward pass has no hook. Call it in every step,
@@ -88,8 +85,8 @@ class data_parallel {
   void reduce_gradients(std::size_t samples = 1,
                         std::source_location where = std::source_location::current()) {
     begin(samples, where);
-    ready_mark{*pass_, where}(0, gradients_.size());
-    timed(times_.communication, [&] { pass_->finish(where, false); });
+    pass_->mark_ready(0, gradients_.size(), {}, where);
+    finish(where, false);
   }
 
   /// While the guard lives, backward passes reduce nothing: gradients are the engine's to add up,
@@ -98,7 +95,7 @@ class data_parallel {
   [[nodiscard]] auto no_sync(std::source_location where = std::source_location::current()) {
     if (options_.scale == scale::mean_over_samples)
       pass_->give_up("no_sync does not go with scale::mean_over_samples", where);
-    return accumulation{accumulating_};
+    return detail::accumulation{accumulating_};
   }
 
   /// Lets ranks run out of inputs at different times; see join.hpp.
@@ -112,10 +109,13 @@ class data_parallel {
   /// device_span; or, if it takes nothing, once.
   template <class Optimizer>
   void step(Optimizer&& optimizer, std::source_location where = std::source_location::current()) {
-    if (link_->steps()) timed(times_.computation, [&] { apply(optimizer); });
+    if (link_->steps()) {
+      const detail::stopwatch counting{clock_.times.step};
+      detail::apply<span_in<const element, space>>(optimizer, parameters_, gradients_);
+    }
     ++steps_;
-    timed(times_.communication, [&] {
-      if (averages_now()) {
+    clock_.communicate([&] {
+      if (detail::averages_after<Strategy>(steps_)) {
         for (const elements each : parameters_) link_->average(each, where);
         if (options_.broadcast_buffers) broadcast_buffers(0, where);
       } else {
@@ -127,7 +127,8 @@ class data_parallel {
   Model& model() { return model_; }
   /// The gradients as the model names them.
   const std::vector<elements>& gradients() const { return gradients_; }
-  const step_times& times() const { return times_; }
+  /// Of the last step, or of what there is of the current one.
+  const step_times& times() const { return clock_.times; }
   int rank() const { return link_->rank(); }
   int size() const { return link_->size(); }
   /// Optimizer steps so far.
@@ -163,41 +164,16 @@ class data_parallel {
   template <class World>
   using link_to = detail::linked_by<elements, Strategy, World&, typename Strategy::compression>;
 
-  /// Counts guards that live.
-  class accumulation {
-   public:
-    explicit accumulation(int& depth) : depth_{&depth} { ++depth; }
-    accumulation(accumulation&& other) noexcept : depth_{std::exchange(other.depth_, nullptr)} {}
-    accumulation& operator=(accumulation&&) = delete;
-    ~accumulation() {
-      if (depth_ != nullptr) --*depth_;
+  /// Runs a pass of the engine's.
+  template <class Engine>
+  decltype(auto) run(step_times::duration& total, Engine&& engine) {
+    const detail::stopwatch counting{total};
+    try {
+      return engine();
+    } catch (...) {
+      pass_->leave_with(std::current_exception());
+      throw;
     }
-
-   private:
-    int* depth_;
-  };
-
-  template <class Work>
-  static void timed(std::chrono::nanoseconds& total, Work work) {
-    const auto begin = std::chrono::steady_clock::now();
-    work();
-    total += std::chrono::steady_clock::now() - begin;
-  }
-  /// The memory of a model that lets the replica say where its gradients lie.
-  template <class World>
-  detail::arena<element> bound(World& world) {
-    if constexpr (space == memory_space::host && detail::binds_gradients<Model, element>) {
-      std::vector<std::size_t> sizes;
-      std::size_t total = 0;
-      for (const elements each : parameters_) total += sizes.emplace_back(each.size());
-      detail::arena<element> all{world, total};
-      if constexpr (requires { model_.bind_gradients(all.cut(sizes)); })
-        model_.bind_gradients(all.cut(sizes));
-      else
-        bind_gradients(model_, all.cut(sizes));
-      return all;
-    }
-    return {};
   }
   void broadcast_buffers(int from, std::source_location where) {
     if constexpr (detail::has_buffers<Model>)
@@ -206,38 +182,39 @@ class data_parallel {
   }
 
   /// True while ranks go their own ways under local_sgd.
-  bool is_local() const {
-    if constexpr (averages_parameters)
-      return steps_ >= static_cast<std::uint64_t>(Strategy::average_from);
-    return false;
-  }
-  bool averages_now() const {
-    if constexpr (averages_parameters) {
-      const auto from = static_cast<std::uint64_t>(Strategy::average_from);
-      return steps_ > from && (steps_ - from) % Strategy::average_every == 0;
-    }
-    return false;
-  }
-
-  /// What all ranks do before a backward pass.
-  void begin(std::size_t samples, std::source_location where) {
-    times_ = {};
-    timed(times_.communication, [&] {
-      const detail::turn_out there = joining_ ? joining_->turn_out(where) : detail::turn_out{};
-      begin(samples, there, where);
+  bool is_local() const { return detail::is_local<Strategy>(steps_); }
+  /// What all ranks do before the first pass of the engine's.
+  void prepare(std::source_location where) {
+    clock_.begin_pass();
+    clock_.communicate([&] {
+      there_ = joining_ != nullptr ? joining_->turn_out(where) : detail::turn_out{};
+      send_buffers(where);
     });
   }
-  /// `there`: which ranks take part with inputs of their own.
-  void begin(std::size_t samples, const detail::turn_out& there, std::source_location where) {
-    const bool accumulates = there.accumulates || accumulating_ > 0;
-    if (options_.broadcast_buffers && !accumulates && !is_local())
-      broadcast_buffers(there.first, where);
-    const bool reduces = !accumulates && !is_local();
-    detail::combination how{options_.scale == scale::mean_over_ranks, 1.0};
-    if (how.averages && there.live > 0) how.weight = static_cast<double>(size()) / there.live;
+  bool accumulates() const { return there_.accumulates || accumulating_ > 0; }
+  void send_buffers(std::source_location where) {
+    if (options_.broadcast_buffers && !accumulates() && !is_local())
+      broadcast_buffers(there_.first, where);
+  }
+  /// What all ranks do before a backward pass.
+  void begin(std::size_t samples, std::source_location where) {
+    if (!std::exchange(forwarded_, false)) prepare(where);
+    if (!accumulates()) clock_.end_passes();
+    clock_.communicate([&] { begin_pass(samples, where); });
+  }
+  void begin_pass(std::size_t samples, std::source_location where) {
+    const bool reduces = !accumulates() && !is_local();
+    detail::combination how{options_.scale == scale::mean_over_ranks, {}};
+    if (how.averages && there_.live > 0 && there_.live < size())
+      how.weight = static_cast<double>(size()) / there_.live;
     if (reduces && options_.scale == scale::mean_over_samples)
       how.weight = share_of_samples(samples, where);
     pass_->begin(reduces, how, where);
+  }
+  void finish(std::source_location where, bool shadows) {
+    std::chrono::nanoseconds hidden{};
+    clock_.communicate([&] { hidden = pass_->finish(where, shadows); });
+    clock_.times.communication += hidden;
   }
   double share_of_samples(std::size_t samples, std::source_location where) {
     std::uint64_t total = 0;
@@ -245,40 +222,18 @@ class data_parallel {
     if (total == 0) pass_->give_up("no rank had a sample in this backward", where);
     return static_cast<double>(samples) / static_cast<double>(total);
   }
-  /// What an engine calls.
-  struct ready_mark {
-    detail::backward_pass<elements>& pass;
-    std::source_location where;
-    void operator()(std::size_t index) const { pass.mark_ready(index, where); }
-    void operator()(std::size_t first, std::size_t last) const {
-      for (std::size_t index = first; index < last; ++index) pass.mark_ready(index, where);
-    }
-  };
   /// Another rank's pass, for one that has no inputs any more.
   void shadow(const detail::turn_out& there, std::source_location where) {
-    begin(0, there, where);
-    pass_->finish(where, true);
+    there_ = there;
+    send_buffers(where);
+    begin_pass(0, where);
+    finish(where, true);
   }
   /// Takes a rank's parameters and buffers.
   void adopt(int from, std::source_location where) {
     for (const elements each : parameters_)
       link_->broadcast(detail::bytes_of<space>(each), from, where);
     broadcast_buffers(from, where);
-  }
-
-  template <class Optimizer>
-  void apply(Optimizer& optimizer) {
-    if constexpr (requires { optimizer(); }) {
-      optimizer();
-    } else {
-      for (std::size_t i = 0; i < parameters_.size(); ++i) {
-        const span_in<const element, space> gradient = gradients_[i];
-        if constexpr (requires { optimizer(i, parameters_[i], gradient); })
-          optimizer(i, parameters_[i], gradient);
-        else
-          optimizer(parameters_[i], gradient);
-      }
-    }
   }
 
   Model& model_;
@@ -289,9 +244,11 @@ class data_parallel {
   detail::arena<element> arena_;
   std::vector<elements> gradients_;
   std::uint64_t steps_ = 0;
-  int accumulating_ = 0;  ///< guards of no_sync that live
+  int accumulating_ = 0;    ///< guards of no_sync that live
+  bool forwarded_ = false;  ///< the backward pass that comes next has been prepared
+  detail::turn_out there_;  ///< who takes part in this pass
   join_scope<data_parallel>* joining_ = nullptr;
-  step_times times_;
+  detail::step_clock clock_;
   std::optional<detail::backward_pass<elements>> pass_;  // last: its thread uses the others
 };
 

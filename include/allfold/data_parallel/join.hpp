@@ -101,6 +101,8 @@ class join_scope {
   }
   template <class Step>
   void shadow(Step step, std::source_location where) {
+    if (replica_.forwarded_)
+      replica_.pass_->give_up("within a join a backward pass follows each forward pass", where);
     for (;;) {
       const detail::turn_out there = turn_out(where, true);
       if (there.nobody) break;

@@ -14,8 +14,9 @@ enum class scale : std::uint8_t {
 
 /// Whether gradients are reduced while the backward pass goes on.
 enum class overlap : std::uint8_t {
-  automatic,  ///< by a thread if the process may use two cores for each rank; else none
-  by_thread,  ///< by a thread of each rank, over a communicator of its own
+  automatic,  ///< if it takes no thread, or the process may use two cores for each rank
+  by_thread,  ///< by a thread of each rank, over a communicator of its own; where collectives are
+              ///< but given to a device, by the rank's own thread
   none        ///< after the backward pass, by the rank's own thread
 };
 

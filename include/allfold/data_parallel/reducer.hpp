@@ -4,15 +4,17 @@
 #include <algorithm>
 #include <allfold/communicator/cores.hpp>
 #include <allfold/data_parallel/bucket.hpp>
+#include <allfold/data_parallel/bucket_order.hpp>
 #include <allfold/data_parallel/options.hpp>
-#include <allfold/data_parallel/progress.hpp>
 #include <allfold/data_parallel/replica_link.hpp>
+#include <allfold/execution/progress.hpp>
 #include <chrono>
 #include <optional>
 
 namespace allfold {
 
-/// When a bucket was complete, and when it was reduced.
+/// When a bucket was complete, and when it was reduced; in a device's memory: when its reduction
+/// was given to the device.
 struct bucket_times {
   using moment = std::chrono::steady_clock::time_point;
   std::size_t bytes = 0;
@@ -22,7 +24,8 @@ struct bucket_times {
 namespace detail {
 
 /// A replica's gradients in buckets, and what has become of them in this backward pass. Used by the
-/// rank's thread.
+/// rank's thread. Where they are reduced during the pass, it is over a companion of the rank's
+/// communicator: by a thread, or by the rank's own where that is but to give work to a device.
 template <class Elements>
 class reducer {
  public:
@@ -34,8 +37,10 @@ class reducer {
           const std::vector<char>& joins_next, overlap how, std::source_location where)
       : link_{link}, gradients_{gradients}, joins_next_{joins_next} {
     if (how == overlap::automatic)
-      how = usable_cores() >= 2 * link.size() ? overlap::by_thread : overlap::none;
+      how = link.enqueues_at_once() || usable_cores() >= 2 * link.size() ? overlap::by_thread
+                                                                         : overlap::none;
     if (how == overlap::by_thread && link.size() > 1) channel_ = link.companion(where);
+    order_.emplace(link_, reducing());
   }
   reducer(const reducer&) = delete;
   reducer& operator=(const reducer&) = delete;
@@ -57,7 +62,7 @@ class reducer {
       first_.push_back(stretches_.size());
     }
     times_.assign(buckets_.size(), {});
-    if (!channel_ || buckets_.empty()) return;
+    if (!channel_ || channel_->enqueues_at_once() || buckets_.empty()) return;
     thread_.emplace(reduction{this}, 2 * link_.size() > usable_cores());
   }
 
@@ -68,24 +73,36 @@ class reducer {
     next_ = 0;
     missing_.clear();
     for (const bucket& each : buckets_) missing_.push_back(each.members.size());
+    order_->begin(buckets_.size());
     if (thread_) base_ = thread_->posted();
   }
-  /// A gradient will not change any more. Buckets are reduced in the order of their numbers, on
+  /// Gradients from first to last − 1 will not change any more; in a device's memory, once `stream`
+  /// has come so far, by default the rank's. Buckets are reduced in the order of their numbers, on
   /// every rank, whatever order they are complete in.
-  void ready(std::size_t index) {
-    const std::size_t b = bucket_of_[index];
-    if (--missing_[b] > 0) return;
-    times_[b] = {buckets_[b].bytes, std::chrono::steady_clock::now(), {}, {}};
-    for (; next_ < buckets_.size() && missing_[next_] == 0; ++next_)
-      if (thread_) thread_->post();
-  }
-  /// Returns when all buckets are reduced; all gradients have been ready.
-  void finish() {
-    if (thread_) {
-      thread_->wait();
-    } else {
-      for (std::size_t b = 0; b < buckets_.size(); ++b) reduce(link_, b);
+  void ready(std::size_t first, std::size_t last, std::optional<void*> stream = {}) {
+    for (; first < last; ++first) {
+      const std::size_t b = bucket_of_[first];
+      --missing_[b];
+      if (first + 1 < last && bucket_of_[first + 1] == b) continue;  // one mark for all of them
+      order_->note(b, stream);
+      if (missing_[b] == 0) complete(b);
     }
+  }
+  /// Returns when all buckets are reduced, or their reductions have been given to the device; all
+  /// gradients have been ready.
+  void finish() {
+    if (thread_)
+      thread_->wait();
+    else if (!channel_)
+      for (std::size_t b = 0; b < buckets_.size(); ++b) reduce(b);
+    if (!buckets_.empty()) order_->close();
+  }
+  /// What of the last pass's reductions was done before `moment`.
+  std::chrono::nanoseconds done_before(bucket_times::moment moment) const {
+    std::chrono::nanoseconds total{};
+    for (const bucket_times& each : times_)
+      if (each.begin < moment) total += std::min(each.end, moment) - each.begin;
+    return total;
   }
   /// Tells the other ranks' threads that this one leaves.
   void leave_with(const std::exception_ptr& thrown) {
@@ -103,13 +120,22 @@ class reducer {
   std::size_t stretches() const { return stretches_.size(); }
 
  private:
-  /// What the thread does: reduces the next bucket.
+  /// What the thread does: reduces the next bucket. If it can't, the other ranks hear why.
   struct reduction {
     reducer* of;
     void operator()(std::uint64_t job) const {
-      of->reduce(*of->channel_, static_cast<std::size_t>(job - of->base_));
+      try {
+        of->reduce(static_cast<std::size_t>(job - of->base_));
+      } catch (...) {
+        of->leave_with(std::current_exception());
+        throw;
+      }
     }
   };
+  using order = std::conditional_t<link_type::space == memory_space::device,
+                                   bucket_order<link_type>, no_order<link_type>>;
+
+  link_type& reducing() { return channel_ ? *channel_ : link_; }
 
   /// Gradients side by side in memory are one stretch.
   void append_stretches(std::vector<std::size_t> members) {
@@ -124,10 +150,19 @@ class reducer {
       k = last + 1;
     }
   }
-  void reduce(link_type& by, std::size_t b) {
+  void complete(std::size_t b) {
+    times_[b] = {buckets_[b].bytes, std::chrono::steady_clock::now(), {}, {}};
+    for (; next_ < buckets_.size() && missing_[next_] == 0; ++next_)
+      if (thread_)
+        thread_->post();
+      else if (channel_)
+        reduce(next_);
+  }
+  void reduce(std::size_t b) {
     times_[b].begin = std::chrono::steady_clock::now();
+    order_->open(b);
     for (std::size_t i = first_[b]; i < first_[b + 1]; ++i)
-      by.reduce(stretches_[i], i, how_, where_);
+      reducing().reduce(stretches_[i], i, how_, where_);
     times_[b].end = std::chrono::steady_clock::now();
   }
 
@@ -143,8 +178,9 @@ class reducer {
   std::size_t next_ = 0;  ///< the bucket to be reduced next
   combination how_;
   std::source_location where_;
-  std::uint64_t base_ = 0;  ///< the job that is bucket 0 of this pass
-  std::unique_ptr<link_type> channel_;
+  std::uint64_t base_ = 0;              ///< the job that is bucket 0 of this pass
+  std::unique_ptr<link_type> channel_;  ///< what gradients are reduced by during a backward pass
+  std::optional<order> order_;
   std::optional<progress_thread<reduction>> thread_;  // last: it uses all others
 };
 

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <allfold/collective/all_gather.hpp>
+#include <allfold/communicator/device_stream.hpp>
 #include <allfold/data_parallel/strategy.hpp>
 #include <exception>
 #include <memory>
+#include <optional>
 
 namespace allfold {
 
@@ -37,10 +39,19 @@ void multiply(World& world, Elements elements, double factor) {
 }
 
 /// How a backward pass's gradients are combined: by the mean over all ranks or by the sum, after
-/// each rank has multiplied its own by `weight`.
+/// each rank has multiplied its own by `weight`, if there is one. Either all ranks have one or
+/// none.
 struct combination {
   bool averages = true;
-  double weight = 1.0;
+  std::optional<double> weight{};
+};
+
+/// True for communicators that say which stream of a device they give their work to, and order
+/// streams: by `stream()` and `mark()`.
+template <class World>
+inline constexpr bool has_streams = requires(World& world) {
+  static_cast<void*>(world.stream());
+  { world.mark() } -> std::convertible_to<std::unique_ptr<stream_mark>>;
 };
 
 /// The other ranks as a compression sees them; see compression.hpp.
@@ -95,6 +106,13 @@ class replica_link {
   /// The same ranks for another thread of this one; null if the communicator has no such thing, or
   /// says by has_companion() that it can't have it here.
   virtual std::unique_ptr<replica_link> companion(std::source_location where) = 0;
+  /// True if the host does no more of a collective than to give it to a stream: then a rank's own
+  /// thread may do so in the middle of a backward pass, and holds up nothing.
+  virtual bool enqueues_at_once() const = 0;
+  /// The stream that collectives are given to; null where there are none.
+  virtual void* stream() const = 0;
+  /// Throws usage_error where there are no streams.
+  virtual std::unique_ptr<stream_mark> mark() const = 0;
 };
 
 /// `Holder` is World& or World; `Compression` combines gradients, and outlives the link.
@@ -105,14 +123,15 @@ class linked_by final : public replica_link<Elements> {
   using base = replica_link<Elements>;
   using typename base::bytes;
 
-  linked_by(Holder world, Compression& compression)
-      : world_{static_cast<Holder&&>(world)}, compression_{compression} {}
+  /// `make()` is the Holder. It need not be movable.
+  template <class Make>
+  linked_by(Make make, Compression& compression) : world_(make()), compression_{compression} {}
 
   int rank() const override { return world_.rank(); }
   int size() const override { return world_.size(); }
   void reduce(Elements gradient, std::size_t index, combination how,
               std::source_location where) override {
-    if (how.weight != 1.0) multiply(world_, gradient, how.weight);
+    if (how.weight && size() > 1) multiply(world_, gradient, *how.weight);
     if constexpr (std::is_same_v<Compression, uncompressed>) {
       if (size() == 1) return;  // the sum and the mean of one are itself
       if (how.averages)
@@ -145,12 +164,27 @@ class linked_by final : public replica_link<Elements> {
   std::unique_ptr<base> companion(std::source_location where) override {
     if constexpr (requires { world_.has_companion(); })
       if (!world_.has_companion()) return nullptr;
-    if constexpr (requires { world_.companion(where); }) {
+    // In a device's memory gradients are final only once their stream has come so far.
+    constexpr bool is_ordered = base::space == memory_space::host || has_streams<World>;
+    if constexpr (is_ordered && requires { world_.companion(where); }) {
       using link = linked_by<Elements, Strategy, World, Compression>;
-      return std::make_unique<link>(world_.companion(where), compression_);
+      return std::make_unique<link>([&] { return world_.companion(where); }, compression_);
     } else {
       return nullptr;
     }
+  }
+  bool enqueues_at_once() const override {
+    if constexpr (requires { world_.enqueues_at_once(); }) return world_.enqueues_at_once();
+    return false;
+  }
+  void* stream() const override {
+    if constexpr (has_streams<World>) return world_.stream();
+    return nullptr;
+  }
+  std::unique_ptr<stream_mark> mark() const override {
+    if constexpr (has_streams<World>) return world_.mark();
+    throw usage_error{"allfold: rank " + std::to_string(rank()) +
+                      ": this communicator has no streams for gradients to be ready on"};
   }
 
  private:

@@ -82,4 +82,24 @@ struct local_sgd : Inner {
   static_assert(Inner::steps_everywhere, "allfold: in local_sgd every rank steps");
 };
 
+namespace detail {
+
+/// True if ranks that have taken so many steps go their own ways.
+template <class Strategy>
+constexpr bool is_local(std::uint64_t steps) {
+  if constexpr (requires { Strategy::average_every; })
+    return steps >= static_cast<std::uint64_t>(Strategy::average_from);
+  return false;
+}
+/// True if ranks that have taken so many steps average their parameters then.
+template <class Strategy>
+constexpr bool averages_after(std::uint64_t steps) {
+  if constexpr (requires { Strategy::average_every; }) {
+    constexpr auto from = static_cast<std::uint64_t>(Strategy::average_from);
+    return steps > from && (steps - from) % Strategy::average_every == 0;
+  }
+  return false;
+}
+
+}  // namespace detail
 }  // namespace allfold

@@ -17,6 +17,8 @@ struct spawn_options {
   /// Bind rank r to the r-th core that this process may use, round and round. Linux; elsewhere
   /// without effect.
   bool pin = false;
+  /// Where a report of all ranks is written when the team fails; see host::team_options.
+  std::string report{};
 };
 
 namespace detail {
@@ -38,9 +40,7 @@ void live(spawned& all, int rank, Body& body, bool pin) {
     } catch (...) {
       // The others are told before this rank has left, so that they hear the cause.
       all.thrown[static_cast<std::size_t>(rank)] = std::current_exception();
-      all.team->fail(
-          threads::failure_kind::lost, rank,
-          "rank " + std::to_string(rank) + " threw" + host::text_of(std::current_exception()));
+      world.leave_with(std::current_exception());
     }
   } catch (...) {
     all.thrown[static_cast<std::size_t>(rank)] = std::current_exception();
@@ -51,7 +51,7 @@ template <class Body>
 spawned spawn_and_join(int size, Body& body, const spawn_options& options) {
   if (size < 1)
     throw usage_error{"allfold: spawn needs at least one rank, not " + std::to_string(size)};
-  const threads::team_options shared{options.timeout, size > usable_cores()};
+  const threads::team_options shared{options.timeout, size > usable_cores(), options.report};
   spawned all{std::make_shared<threads::team>(size, shared),
               std::vector<std::exception_ptr>(static_cast<std::size_t>(size))};
   std::vector<std::thread> ranks;

@@ -25,11 +25,8 @@ struct process_ending {
   /// "rank 2 (process 4711) was killed by signal 9 (Killed)".
   std::string in_words() const {
     std::string text = "rank " + std::to_string(rank) + " (process " + std::to_string(process);
-    if (signal != 0)
-      return text + ") was killed by signal " + std::to_string(signal) + " (" + strsignal(signal) +
-             ")";
-    if (!thrown.empty()) return text + ") threw: " + thrown;
-    return text + ") ended with status " + std::to_string(status);
+    if (signal == 0 && !thrown.empty()) return text + ") threw: " + thrown;
+    return text + ") " + processes::ending_in_words(status, signal);
   }
 };
 
@@ -100,6 +97,7 @@ class forked_ranks {
   void fork_rank(Life life) {
     const auto rank = static_cast<int>(endings_.size());
     const pid_t parent = getpid();
+    state_.of(rank).ending.store(1);
     const pid_t made = fork();
     if (made < 0) processes::refuse("fork of rank " + std::to_string(rank));
     if (made == 0) {
@@ -113,12 +111,14 @@ class forked_ranks {
     running_.push_back(true);
     state_.of(rank).process.store(made);
   }
-  /// Waits for all. Those that go on when one has failed are killed after `grace`.
+  /// Waits for all. Those that go on when one or the team has failed are killed after `grace`,
+  /// unless they have agreed to go on without it.
   void wait(std::chrono::steady_clock::duration grace) {
-    std::optional<std::chrono::steady_clock::time_point> deadline;
+    auto last_well = std::chrono::steady_clock::now();
     while (look()) {
-      if (!failed_.empty() && !deadline) deadline = std::chrono::steady_clock::now() + grace;
-      if (deadline && std::chrono::steady_clock::now() > *deadline) kill_rest();
+      const auto now = std::chrono::steady_clock::now();
+      if (!is_in_trouble()) last_well = now;
+      if (now - last_well > grace) kill_rest();
       std::this_thread::sleep_for(pause);
     }
   }
@@ -137,6 +137,19 @@ class forked_ranks {
  private:
   static constexpr std::chrono::milliseconds pause{2};
 
+  /// True if something has failed that those who run are not done with.
+  bool is_in_trouble() const {
+    bool only_left_out = true;  // of those who run
+    for (const process_ending& each : endings_) {
+      if (!running_[static_cast<std::size_t>(each.rank)]) continue;
+      if (state_.of(each.rank).shrinks.load()) return false;
+      if (!state_.of(each.rank).left_out.load()) only_left_out = false;
+    }
+    for (const int rank : failed_)
+      if (!state_.of(rank).left_out.load()) return true;
+    return only_left_out || (state_.failed() && state_.decider() < 0);
+  }
+
   /// Takes notice of ranks that have ended. True if others are running.
   bool look() {
     bool some = false;
@@ -151,7 +164,8 @@ class forked_ranks {
       running_[static_cast<std::size_t>(each.rank)] = false;
       each.status = found > 0 && WIFEXITED(state) ? WEXITSTATUS(state) : 1;
       each.signal = found > 0 && WIFSIGNALED(state) ? WTERMSIG(state) : 0;
-      const processes::seat& its = state_.of(each.rank);
+      processes::seat& its = state_.of(each.rank);
+      its.ending.store(found > 0 ? 4 * state + 2 : 0);
       each.thrown = its.thrown;
       each.kind = its.thrown_kind;
       if (!each.good()) failed_.push_back(each.rank);
@@ -176,7 +190,7 @@ void fork_and_wait(forked_ranks& ranks, processes::shared_region& region, int si
   std::fflush(nullptr);  // what is in buffers now is to be written once
   for (int rank = 0; rank < size; ++rank)
     ranks.fork_rank([&](int own) { return live_as_process(region, own, size, body, how); });
-  ranks.wait(how.timeout);
+  ranks.wait(how.timeout + std::chrono::seconds{1});  // leaving may take as long as waiting
 }
 inline processes::shared_region region_for(int size, const processes::options& how) {
   if (size < 1)
@@ -190,8 +204,9 @@ inline processes::shared_region region_for(int size, const processes::options& h
 /// Runs `body(world)` on `size` ranks, each a process forked from this one, and returns how each
 /// ended, by rank. `world` is a processes::communicator&. What `body` changes, but for shared
 /// memory, is its own process's. When it returns the process ends at once: output is flushed, but
-/// nothing that the caller has made is destroyed. If a rank fails, those that have not ended
-/// `how.timeout` later are killed; if the caller ends, all are.
+/// nothing that the caller has made is destroyed. If a rank or the team fails, those that have not
+/// ended `how.timeout` and a second later are killed, unless they have gone on without it by
+/// `shrink`; if the caller ends, all are.
 ///
 /// As always with fork: call it while no other thread of the process is running. Throws itself only
 /// if `size` < 1, or process_error if the system refuses memory or a process.

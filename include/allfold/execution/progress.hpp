@@ -38,10 +38,17 @@ class progress_thread {
   /// True if all that were posted are done, or one has failed.
   bool idle() const { return failed_.load() || done_.load(std::memory_order_acquire) == posted(); }
   /// Returns once all jobs that were posted are done. Throws what one has thrown.
-  void wait() {
+  void wait() { wait(posted()); }
+  /// The same for the first `jobs` of them.
+  void wait(std::uint64_t jobs) {
+    patience waiting{crowded_, {}};
+    while (!failed_.load() && done_.load(std::memory_order_acquire) < jobs) waiting.pass();
+    if (failed_.load()) std::rethrow_exception(thrown_);
+  }
+  /// Returns once nothing is being done and nothing will be, without throwing.
+  void settle() {
     patience waiting{crowded_, {}};
     while (!idle()) waiting.pass();
-    if (failed_.load()) std::rethrow_exception(thrown_);
   }
 
  private:

@@ -1,0 +1,256 @@
+// Ranks on several nodes: a communicator inside each node, and one across nodes.
+#pragma once
+
+#include <allfold/communicator/engine.hpp>
+#include <allfold/communicator/failure.hpp>
+#include <allfold/communicator/host_communicator.hpp>
+#include <allfold/communicator/level_memory.hpp>
+#include <allfold/communicator/piece_worker.hpp>
+#include <allfold/schedule/hierarchical.hpp>
+#include <atomic>
+#include <memory>
+#include <optional>
+
+namespace allfold::nodes {
+
+/// How messages are cut. The same on every rank.
+struct options {
+  /// What is no longer, in bytes, does not pay for being shared out: one rank speaks for its node.
+  std::size_t one_lane_bytes = 4096;
+  /// About so many bytes are sent across at a time, by one rank. Longer messages are cut, so that
+  /// one piece is folded inside the nodes while the one before it is on its way across.
+  std::size_t piece_bytes = std::size_t{1} << 20;
+};
+
+/// The communicators of which one of two levels is made: all ranks of the node; those of the lane;
+/// this rank and its neighbour in the lane on the node before, or after.
+enum class tier : std::uint8_t { inside, across, before, after };
+
+/// A rank's communicator of two levels. `Inside` connects the ranks of this node, and carries out
+/// schedules: threads::communicator or processes::communicator. `Across` connects the ranks that
+/// have the same place, or **lane**, on each node: one of these too, or an engine such as MPI.
+///
+/// Rank = node · lanes() + lane, where the node is the rank in `Across` and the lane the rank in
+/// `Inside`: node 0 has ranks 0 to lanes() − 1, and so on.
+///
+/// Used by its rank's thread. All collectives, by `hierarchical<…>`, by `automatic`, which lets the
+/// levels choose, or by `direct` and `primary`, which give the bits that they give on one node:
+/// include <allfold/collective/hierarchical.hpp>. The ranks of all nodes must call the same ones in
+/// the same order. A failure on either level fails both, and every rank gets an error; `Across`
+/// must allow its `abort` to be called by another thread than the one that is in a collective.
+template <class Inside, class Across>
+class communicator {
+  static_assert(!has_engine<Inside>,
+                "allfold: inside a node the library's own schedules work: by threads or processes");
+  static_assert(Inside::space == memory_space::host && Across::space == memory_space::host,
+                "allfold: both levels work in host memory");
+
+ public:
+  static constexpr memory_space space = memory_space::host;
+  static constexpr bool composes = true;
+  template <class Algorithm>
+  using algorithm_for = typename detail::two_level_algorithm<Algorithm>::type;
+  using inside_type = Inside;
+  using across_type = Across;
+
+  /// Every rank calls it with its place in both levels. Throws usage_error, on every rank, if not
+  /// all nodes have as many ranks, or the ranks of a node are not the same node in all lanes, or an
+  /// option is 0; mismatch_error if the options differ.
+  communicator(Inside inside, Across across, options how = {},
+               std::source_location where = std::source_location::current())
+      : inside_{std::move(inside)}, across_{std::move(across)}, options_{how} {
+    check_nodes(where);
+  }
+  communicator(communicator&&) noexcept = default;
+  communicator& operator=(communicator&&) = delete;
+
+  int rank() const { return node() * lanes() + lane(); }
+  int size() const { return nodes() * lanes(); }
+  /// This rank's node, and how many there are.
+  int node() const { return across_.rank(); }
+  int nodes() const { return across_.size(); }
+  /// This rank's place on its node, and how many ranks each node has.
+  int lane() const { return inside_.rank(); }
+  int lanes() const { return inside_.size(); }
+  /// The rank with that place.
+  int rank_of(int node, int lane) const { return node * lanes() + lane; }
+
+  /// The two levels. Collectives on one are apart from those on the whole: every rank of that level
+  /// calls them, between the others.
+  Inside& inside() { return inside_; }
+  Across& across() { return across_; }
+  const nodes::options& options() const { return options_; }
+  /// The number of the collective that this rank calls next.
+  std::uint64_t number() const { return number_; }
+
+  /// Fails both levels: every other rank gets an error with this text from the collective it is in
+  /// or the next one it enters.
+  void abort(const std::string& why) {
+    tell_all({host::failure_kind::misuse, name() + " gives up: " + why});
+  }
+  /// The same because this rank leaves with an exception.
+  void leave_with(const std::exception_ptr& thrown) {
+    tell_all({std::nullopt, name() + " threw" + host::text_of(thrown)});
+  }
+
+  /// False if a level can't have one here, as over an MPI that is for one thread only.
+  bool has_companion() const {
+    const auto has = [](const auto& level) {
+      if constexpr (requires { level.has_companion(); })
+        return level.has_companion();
+      else
+        return true;
+    };
+    return has(inside_) && has(across_);
+  }
+  /// The same ranks once more, for a second thread of each. Every rank calls it. A failure of one
+  /// is its own.
+  communicator companion(std::source_location where = std::source_location::current()) requires
+      requires(Inside& in, Across& out) {
+    in.companion(where);
+    out.companion(where);
+  }
+  { return {inside_.companion(where), across_.companion(where), options_, where}; }
+
+  /// Memory for operands that the ranks of a node reach without a copy.
+  template <class T>
+  auto allocate(std::size_t count) requires requires(Inside& in) {
+    in.template allocate<T>(count);
+  }
+  { return inside_.template allocate<T>(count); }
+
+  // ---- for the collectives; see collective/hierarchical.hpp ----
+
+  /// Makes communicators of two for every pair of neighbours, unless that has been done. All ranks
+  /// call it.
+  void connect_neighbours(std::source_location where) {
+    if (connected_) return;
+    for (const int odd : {0, 1}) {
+      Across pair = across_.split((node() + odd) / 2, node(), where);
+      if (pair.size() == 2) (pair.rank() == 0 ? after_ : before_).emplace(std::move(pair));
+    }
+    connected_ = true;
+  }
+  /// One of them: tier::before or tier::after. The lower node is rank 0.
+  Across& neighbour(tier which) { return which == tier::before ? *before_ : *after_; }
+  /// The thread that works across nodes while this rank's works inside.
+  piece_worker& worker() {
+    if (!worker_) worker_ = std::make_unique<piece_worker>(inside_.crowded());
+    return *worker_;
+  }
+  /// Memory that all ranks of the node can reach; undefined, and good until the next call.
+  std::byte* scratch(std::size_t bytes) { return memory_.of(inside_, bytes); }
+  void completed() { ++number_; }
+
+  /// "inside node 1 (its ranks 0, 1 are ranks 2, 3 of all)", and the like.
+  std::string name_of(tier which) const {
+    const int first = which == tier::before ? node() - 1 : which == tier::after ? node() : 0;
+    const int count = which == tier::inside ? lanes() : which == tier::across ? nodes() : 2;
+    constexpr int listed = 8;
+    std::string own, all;
+    for (int i = 0; i < count && i < listed; ++i) {
+      const std::string comma = i == 0 ? "" : ", ";
+      own += comma + std::to_string(i);
+      all += comma + std::to_string(which == tier::inside ? rank_of(node(), i)
+                                                          : rank_of(first + i, lane()));
+    }
+    const std::string more = count > listed ? ", …" : "";
+    return (which == tier::inside ? "inside node " + std::to_string(node())
+            : which == tier::across
+                ? "across nodes in lane " + std::to_string(lane())
+                : "between nodes " + std::to_string(first) + " and " + std::to_string(first + 1) +
+                      " in lane " + std::to_string(lane())) +
+           " (its ranks " + own + more + " are ranks " + all + more + " of all)";
+  }
+  /// "rank 5 of 8 (node 1, lane 1)".
+  std::string name() const {
+    return "rank " + std::to_string(rank()) + " of " + std::to_string(size()) + " (node " +
+           std::to_string(node()) + ", lane " + std::to_string(lane()) + ")";
+  }
+  /// To be called where an exception of a level was caught, in the call `said`. Fails every level
+  /// and throws the same, with the names of this rank and of the level; what is no error of the
+  /// library's as it is.
+  [[noreturn]] void fail_from(tier which, const call& said) {
+    failure found = failure_of(std::current_exception());
+    found.text = found.kind ? name_of(which) + ": " + found.text : name() + " threw: " + found.text;
+    int none = 0;
+    first_failure_->compare_exchange_strong(none, which == tier::inside ? 1 : 2);
+    tell_all(found);
+    if (!found.kind) throw;
+    host::throw_as(*found.kind,
+                   "allfold: " + name() + ", " + describe(said, number_) + ": " + found.text);
+  }
+  /// True if the first error of this rank came from across.
+  bool failed_across() const { return first_failure_->load() == 2; }
+  /// Fails every level with what this rank has found, unless it has failed already. Any thread.
+  void tell_all(const failure& found) {
+    fail(inside_, found);
+    fail(across_, found);
+    if (before_) fail(*before_, found);
+    if (after_) fail(*after_, found);
+  }
+
+ private:
+  /// What a rank says of itself, for others to compare.
+  struct card {
+    std::int32_t node, nodes, lanes;
+    std::uint64_t one_lane_bytes, piece_bytes;
+  };
+
+  void check_nodes(std::source_location where) {
+    if (options_.piece_bytes == 0) give_up<usage_error>("a piece can't have 0 bytes", where);
+    const card mine{node(), nodes(), lanes(), options_.one_lane_bytes, options_.piece_bytes};
+    const std::vector<card> nodes_here = detail::gathered(across_, mine, where);
+    for (std::size_t i = 0; i < nodes_here.size(); ++i) {
+      if (nodes_here[i].lanes != mine.lanes)
+        give_up<usage_error>("not all nodes have as many ranks: node " + std::to_string(node()) +
+                                 " has " + std::to_string(mine.lanes) + ", node " +
+                                 std::to_string(i) + " has " + std::to_string(nodes_here[i].lanes),
+                             where);
+      check_options(mine, nodes_here[i], "node " + std::to_string(i), where);
+    }
+    const std::vector<card> lanes_here = detail::gathered(inside_, mine, where);
+    for (std::size_t i = 0; i < lanes_here.size(); ++i) {
+      const card& its = lanes_here[i];
+      if (its.node != mine.node || its.nodes != mine.nodes)
+        give_up<usage_error>("a node's ranks are not the same node across: lane " +
+                                 std::to_string(lane()) + " is on node " + std::to_string(node()) +
+                                 " of " + std::to_string(nodes()) + ", lane " + std::to_string(i) +
+                                 " on node " + std::to_string(its.node) + " of " +
+                                 std::to_string(its.nodes),
+                             where);
+      check_options(mine, its, "lane " + std::to_string(i), where);
+    }
+  }
+  void check_options(const card& mine, const card& its, const std::string& whose,
+                     std::source_location where) {
+    const auto check = [&](std::uint64_t own, std::uint64_t other, const char* option) {
+      if (own != other)
+        give_up<mismatch_error>(option + std::string{" is "} + std::to_string(own) + ", and " +
+                                    std::to_string(other) + " in " + whose,
+                                where);
+    };
+    check(mine.one_lane_bytes, its.one_lane_bytes, "options::one_lane_bytes");
+    check(mine.piece_bytes, its.piece_bytes, "options::piece_bytes");
+  }
+  /// Throws, and fails both levels.
+  template <class Error>
+  [[noreturn]] void give_up(const std::string& why, std::source_location where) {
+    const std::string text =
+        "nodes::communicator at " + place_of(where) + ": " + name() + ": " + why;
+    tell_all(failure_of(std::make_exception_ptr(Error{text})));
+    throw Error{"allfold: " + text};
+  }
+
+  Inside inside_;
+  Across across_;
+  nodes::options options_;
+  std::uint64_t number_ = 0;
+  std::unique_ptr<std::atomic<int>> first_failure_ = std::make_unique<std::atomic<int>>(0);
+  level_memory<Inside> memory_;
+  bool connected_ = false;
+  std::optional<Across> before_, after_;
+  std::unique_ptr<piece_worker> worker_;  // last: its thread uses the others
+};
+
+}  // namespace allfold::nodes

@@ -1,0 +1,354 @@
+// What goes wrong on one level is told on both: every rank gets an error, none hangs.
+#include <allfold/allfold.hpp>
+
+#include "../communicator/outcome.hpp"
+
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "support/nodes.hpp"
+
+namespace {
+
+using namespace outcomes;
+using namespace std::chrono_literals;
+using allfold::direct;
+using allfold::hierarchical;
+using allfold::in_rank_order;
+using allfold::ring;
+using allfold::tree;
+using test::shape;
+using test::world;
+
+/// A collective that all ranks call.
+struct way {
+  std::string name;
+  std::function<void(world&)> call;
+};
+
+template <class Algorithm>
+way all_reduce_of(const std::string& name, std::size_t count) {
+  return {name, [count](world& ranks) {
+            std::vector<float> data(count, 1);
+            allfold::all_reduce<Algorithm>(ranks, data);
+          }};
+}
+std::vector<way> ways() {
+  return {all_reduce_of<hierarchical<>>("short", 5),
+          all_reduce_of<hierarchical<>>("one piece", 200),
+          all_reduce_of<hierarchical<>>("many pieces", 20'001),
+          all_reduce_of<hierarchical<ring, tree>>("ring and tree", 20'001),
+          all_reduce_of<hierarchical<tree, ring>>("one lane, many pieces", 20'001),
+          all_reduce_of<direct>("short in order", 1),
+          all_reduce_of<direct>("many pieces in order", 20'001),
+          {"broadcast",
+           [](world& ranks) {
+             std::vector<float> data(9'001);
+             allfold::broadcast(ranks, data, 1);
+           }},
+          {"reduce",
+           [](world& ranks) {
+             std::vector<float> data(9'001);
+             allfold::reduce<hierarchical<>>(ranks, data, ranks.size() - 1);
+           }},
+          {"all_to_all",
+           [](world& ranks) {
+             std::vector<float> data(100 * at(ranks.size()));
+             allfold::all_to_all(ranks, data);
+           }},
+          {"barrier", [](world& ranks) { allfold::barrier(ranks); }}};
+}
+
+/// How ranks ended that called some good collectives, then `mine`, then more.
+struct story {
+  outcome first, next;
+  const outcome& told() const { return first.told() ? first : next; }
+};
+/// What a rank does. It leaves by giving up its world.
+using act = std::function<void(std::optional<world>&)>;
+
+/// Runs ranks that call some good collectives, then act. What each met with, by rank.
+std::vector<story> play(shape its, const act& mine,
+                        std::chrono::steady_clock::duration timeout = patient) {
+  std::vector<story> all(at(its.nodes * its.lanes));
+  const auto begin = std::chrono::steady_clock::now();
+  run_ranks(
+      its.nodes * its.lanes,
+      [&](test::threads& flat) {
+        std::optional<world> ranks;
+        ranks.emplace(flat, its);
+        story& own = all[at(ranks->rank())];
+        for (const way& each : ways()) each.call(*ranks);
+        own.first = attempt([&] { mine(ranks); });
+        own.next = attempt([&] {
+          for (int i = 0; ranks && i < 4; ++i) allfold::barrier(*ranks);
+        });
+      },
+      timeout);
+  CHECK(std::chrono::steady_clock::now() - begin < 20s);  // nobody has waited for the time limit
+  return all;
+}
+
+constexpr shape shapes[] = {{2, 2}, {3, 1}, {1, 3}, {2, 3}};
+
+/// Every rank but `culprit`, if there is one, is told `how`, with all of `parts` in the text.
+void check_told(const std::vector<story>& all, int culprit, ending how,
+                const std::vector<std::string>& parts) {
+  for (std::size_t rank = 0; rank < all.size(); ++rank) {
+    if (static_cast<int>(rank) == culprit) continue;
+    CAPTURE(rank);
+    CHECK_MESSAGE(all[rank].told().how == how, all[rank].told().text);
+    CHECK_MESSAGE(all[rank].next.how == how, all[rank].next.text);  // both levels are poisoned
+    CHECK(all[rank].told().says("allfold: rank " + std::to_string(rank) + " of "));
+    for (const std::string& each : parts)
+      CHECK_MESSAGE(all[rank].told().says(each), each << " in " << all[rank].told().text);
+  }
+}
+
+/// "rank 5 of 6 (node 1, lane 2)".
+std::string named(shape its, int rank) {
+  return rank_name(rank) + " of " + std::to_string(its.nodes * its.lanes) + " (node " +
+         std::to_string(rank / its.lanes) + ", lane " + std::to_string(rank % its.lanes) + ")";
+}
+
+/// Calls `work(shape, way, culprit)` for every shape, every way, and the first and the last rank.
+template <class Work>
+void for_each_case(Work work) {
+  for (const shape its : shapes)
+    for (const way& each : ways())
+      for (const int culprit : {0, its.nodes * its.lanes - 1}) {
+        CAPTURE(its.nodes);
+        CAPTURE(its.lanes);
+        CAPTURE(each.name);
+        CAPTURE(culprit);
+        work(its, each, culprit);
+      }
+}
+
+/// An operation that throws on one rank, at the n-th fold from now.
+struct throwing_sum {
+  std::atomic<int>* left;
+  bool here;
+  float operator()(float a, float b) const {
+    if (here && --*left == 0) throw std::runtime_error{"spoilt"};
+    return a + b;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a rank that leaves is missed on every node") {
+  for_each_case([](shape its, const way& each, int culprit) {
+    const auto all = play(its, [&](std::optional<world>& ranks) {
+      if (ranks->rank() == culprit) return ranks.reset();
+      for (;;) each.call(*ranks);
+    });
+    check_told(all, culprit, ending::lost, {"has left"});
+    CHECK(all[at(culprit)].first.how == ending::returned);
+  });
+}
+
+TEST_CASE("a rank that gives up is heard on every node, with its name") {
+  for_each_case([](shape its, const way& each, int culprit) {
+    const auto all = play(its, [&](std::optional<world>& ranks) {
+      if (ranks->rank() == culprit) return ranks->abort("the loss is not finite");
+      for (;;) each.call(*ranks);
+    });
+    check_told(all, culprit, ending::usage,
+               {named(its, culprit) + " gives up: the loss is not finite"});
+    CHECK(all[at(culprit)].next.how == ending::usage);
+  });
+}
+
+TEST_CASE("a rank that leaves with an exception is heard, with its text") {
+  const auto all = play({2, 2}, [&](std::optional<world>& ranks) {
+    if (ranks->rank() == 1)
+      return ranks->leave_with(std::make_exception_ptr(std::runtime_error{"no sample 7"}));
+    for (;;) allfold::barrier(*ranks);
+  });
+  check_told(all, 1, ending::lost, {named({2, 2}, 1) + " threw: no sample 7"});
+}
+
+TEST_CASE("an operation that throws on one rank fails all") {
+  for (const shape its : shapes)
+    for (const int culprit : {0, its.nodes * its.lanes - 1})
+      for (const std::size_t count : {5u, 200u, 20'001u})
+        for (const int folds : {1, 3, 1500}) {
+          if (count == 5 && culprit != 0) continue;  // need not fold anything
+          CAPTURE(its.nodes);
+          CAPTURE(its.lanes);
+          CAPTURE(culprit);
+          CAPTURE(count);
+          CAPTURE(folds);
+          std::atomic<int> left{folds};
+          const auto all = play(its, [&](std::optional<world>& ranks) {
+            const throwing_sum by{&left, ranks->rank() == culprit};
+            for (;;) {
+              std::vector<float> data(count, 1);
+              allfold::all_reduce<hierarchical<ring, ring>>(*ranks, data, by);
+            }
+          });
+          for (std::size_t rank = 0; rank < all.size(); ++rank) {
+            CAPTURE(rank);
+            const bool here = static_cast<int>(rank) == culprit;
+            CHECK_MESSAGE(all[rank].first.how == (here ? ending::other : ending::lost),
+                          all[rank].first.text);
+            CHECK_MESSAGE(all[rank].first.says("spoilt"), all[rank].first.text);
+          }
+        }
+}
+
+TEST_CASE("ranks of a node that call different collectives are told of on all nodes") {
+  for (const shape its : {shape{2, 2}, {3, 2}, {2, 3}})
+    for (const int odd : {0, its.nodes * its.lanes - 1}) {
+      CAPTURE(its.nodes);
+      CAPTURE(odd);
+      const auto all = play(its, [&](std::optional<world>& ranks) {
+        std::vector<float> data(ranks->rank() == odd ? 6'000 : 6'001);
+        allfold::all_reduce<hierarchical<>>(*ranks, data);
+        for (;;) allfold::barrier(*ranks);
+      });
+      check_told(all, -1, ending::mismatch,
+                 {"inside node " + std::to_string(odd / its.lanes), "6000 x float", "6001 x float",
+                  "hierarchical<direct, automatic>", "failures.cpp:"});
+    }
+}
+
+TEST_CASE("nodes that call different collectives are told of on all nodes") {
+  struct pair_of_calls {
+    act usual, odd;
+    std::string usual_text, odd_text;
+  };
+  const auto call = [](way each) {
+    return [each](std::optional<world>& ranks) {
+      each.call(*ranks);
+      for (;;) allfold::barrier(*ranks);
+    };
+  };
+  const auto all_ways = ways();
+  const pair_of_calls pairs[] = {
+      {call(all_reduce_of<direct>("", 1)), call(all_reduce_of<direct>("", 2)), "1 x float",
+       "2 x float"},
+      {call(all_reduce_of<direct>("", 9'000)), call(all_reduce_of<hierarchical<>>("", 9'000)),
+       "hierarchical<direct, in_rank_order>", "hierarchical<direct, automatic>"},
+      {call(all_reduce_of<hierarchical<ring, direct>>("", 9'000)),
+       call(all_reduce_of<hierarchical<direct, direct>>("", 9'000)), "hierarchical<ring, direct>",
+       "hierarchical<direct, direct>"},
+      {call(all_ways[7]), call(all_ways[8]), "broadcast", "reduce"},
+      {call(all_ways[9]), call(all_ways[10]), "all_to_all", "barrier"}};
+  for (const shape its : {shape{2, 1}, {2, 2}, {3, 2}, {2, 3}})
+    for (const int odd : {0, its.nodes - 1})
+      for (const pair_of_calls& each : pairs) {
+        CAPTURE(its.nodes);
+        CAPTURE(its.lanes);
+        CAPTURE(odd);
+        CAPTURE(each.odd_text);
+        const auto all = play(its, [&](std::optional<world>& ranks) {
+          (ranks->node() == odd ? each.odd : each.usual)(ranks);
+        });
+        check_told(all, -1, ending::mismatch, {each.usual_text, each.odd_text, " nodes "});
+      }
+}
+
+TEST_CASE("a rank that is late is told of on every node") {
+  for (const shape its : {shape{2, 2}, {1, 3}, {3, 1}}) {
+    const auto all = play(
+        its,
+        [&](std::optional<world>& ranks) {
+          if (ranks->rank() == 1) std::this_thread::sleep_for(900ms);
+          std::vector<float> data(20'001);
+          allfold::all_reduce<hierarchical<>>(*ranks, data);
+          for (;;) allfold::barrier(*ranks);
+        },
+        300ms);
+    check_told(all, -1, ending::timeout, {"has waited 300 ms in all_reduce"});
+  }
+}
+
+TEST_CASE("nodes of different sizes are refused on every rank, by their numbers") {
+  const auto all = run_ranks(5, [](test::threads& flat) {
+    const int node = flat.rank() / 3;  // three ranks, and two
+    auto inside = flat.split(node);
+    auto across = flat.split(inside.rank());
+    const allfold::nodes::communicator made{std::move(inside), std::move(across)};
+  });
+  for (const outcome& each : all) {
+    CHECK(each.how == ending::usage);
+    CHECK_MESSAGE(each.says("not all nodes have as many ranks: node "), each.text);
+    CHECK((each.says("node 0 has 3, node 1 has 2") || each.says("node 1 has 2, node 0 has 3")));
+  }
+}
+
+TEST_CASE("lanes in which the nodes have other numbers are refused") {
+  const auto all = run_ranks(4, [](test::threads& flat) {
+    auto inside = flat.split(flat.rank() / 2);
+    const int lane = inside.rank();
+    auto across = flat.split(lane, lane == 0 ? flat.rank() : -flat.rank());
+    const allfold::nodes::communicator made{std::move(inside), std::move(across)};
+  });
+  for (const outcome& each : all) {
+    CHECK(each.how == ending::usage);
+    CHECK_MESSAGE(each.says("a node's ranks are not the same node across"), each.text);
+  }
+}
+
+TEST_CASE("different options are refused") {
+  const auto made_with = [](std::function<allfold::nodes::options(int rank)> options) {
+    return run_ranks(4, [&](test::threads& flat) {
+      const world made{flat, {2, 2}, options(flat.rank())};
+    });
+  };
+  for (const int odd : {0, 1, 2, 3}) {
+    for (const outcome& each : made_with([&](int rank) {
+           return allfold::nodes::options{.piece_bytes = rank == odd ? 512u : 1024u};
+         })) {
+      CHECK(each.how == ending::mismatch);
+      CHECK_MESSAGE(each.says("options::piece_bytes is "), each.text);
+    }
+    for (const outcome& each : made_with([&](int rank) {
+           return allfold::nodes::options{.one_lane_bytes = rank == odd ? 512u : 1024u};
+         }))
+      CHECK(each.says("options::one_lane_bytes is "));
+  }
+  for (const outcome& each :
+       made_with([](int) { return allfold::nodes::options{.piece_bytes = 0}; })) {
+    CHECK(each.how == ending::usage);
+    CHECK(each.says("a piece can't have 0 bytes"));
+  }
+}
+
+TEST_CASE("a call that can't be right is told of on every node") {
+  const auto all = play({2, 2}, [](std::optional<world>& ranks) {
+    std::vector<float> data(ranks->rank() == 3 ? 7 : 8), part(2);
+    allfold::reduce_scatter<hierarchical<>>(*ranks, data, part);
+    for (;;) allfold::barrier(*ranks);
+  });
+  for (const story& each : all) {
+    CHECK(each.told().how == ending::usage);
+    CHECK_MESSAGE(each.told().says("the input has 7 elements, which can't be divided evenly"),
+                  each.told().text);
+  }
+}
+
+TEST_CASE("a companion fails for itself") {
+  run_ranks(4, [](test::threads& flat) {
+    world ranks{flat, {2, 2}};
+    auto second = ranks.companion();
+    if (second.rank() == 2) second.abort("no more");
+    const outcome told = attempt([&] {
+      for (;;) allfold::barrier(second);
+    });
+    CHECK(told.says("no more"));
+    std::vector<int> data{1};
+    allfold::all_reduce(ranks, data);
+    CHECK(data[0] == 4);
+  });
+}
