@@ -10,6 +10,8 @@
 #include "support/blocks.hpp"
 #elif defined(ALLFOLD_TEST_ON_PROCESSES)
 #include "support/processes.hpp"
+#elif defined(ALLFOLD_TEST_ON_MPI)
+#include "support/mpi.hpp"
 #elif defined(ALLFOLD_TEST_ON_NODES)
 #include "support/nodes.hpp"
 #else

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <allfold/communicator/engine.hpp>
+#include <allfold/schedule/direct.hpp>
 #include <allfold/schedule/hierarchical.hpp>
 #include <allfold/schedule/native.hpp>
 #include <allfold/schedule/tuning.hpp>
@@ -16,6 +17,10 @@ concept all_reduce_algorithm = std::same_as<Algorithm, native> ||
      collective::all_reduce);
 
 namespace detail {
+
+/// What folds in rank order; where an engine folds, the engine, in its order.
+template <class World>
+using rank_order_on = std::conditional_t<has_engine<World>, native, direct>;
 
 /// True of communicators that are handed whole collectives, not schedules.
 template <class World>

@@ -44,6 +44,8 @@ template <class World>
 void fail(World& world, const failure& found) {
   if constexpr (requires { world.shared()->fail(host::failure_kind::lost, 0, found.text); })
     world.shared()->fail(found.kind.value_or(host::failure_kind::lost), world.rank(), found.text);
+  else if constexpr (requires { world.fail(found); })
+    world.fail(found);
   else
     world.abort(found.text);
 }

@@ -4,26 +4,9 @@
 #include <cuda_runtime.h>
 #include <nccl.h>
 
-#include <cstddef>
-#include <span>
+#include <allfold/communicator/byte_layout.hpp>
 
 namespace allfold::nccl {
-
-/// Where each rank's bytes lie in a buffer that holds all ranks'.
-struct byte_layout {
-  std::span<const std::size_t> counts;  ///< elements by rank; empty if all have `count`
-  std::size_t count;
-  std::size_t size;  ///< of an element
-
-  std::size_t bytes(int rank) const {
-    return size * (counts.empty() ? count : counts[static_cast<std::size_t>(rank)]);
-  }
-  std::size_t begin(int rank) const {
-    std::size_t sum = 0;
-    for (int i = 0; i < rank; ++i) sum += bytes(i);
-    return sum;
-  }
-};
 
 /// Gives calls to a stream, and answers what NCCL answered: ncclInProgress is no failure.
 class byte_mover {

@@ -93,6 +93,16 @@ class communicator {
     tell_all({std::nullopt, name() + " threw" + host::text_of(thrown)});
   }
 
+  /// False if a level can't have one here, as over an MPI that is for one thread only.
+  bool has_companion() const {
+    const auto has = [](const auto& level) {
+      if constexpr (requires { level.has_companion(); })
+        return level.has_companion();
+      else
+        return true;
+    };
+    return has(inside_) && has(across_);
+  }
   /// The same ranks once more, for a second thread of each. Every rank calls it. A failure of one
   /// is its own.
   communicator companion(std::source_location where = std::source_location::current()) requires

@@ -108,7 +108,7 @@ template <communicator World>
 std::vector<channel_moments> synchronized_moments(
     World& world, std::vector<channel_moments> moments,
     std::source_location where = std::source_location::current()) {
-  all_reduce<direct>(world, moments, detail::merge_moments{}, where);
+  all_reduce<detail::rank_order_on<World>>(world, moments, detail::merge_moments{}, where);
   for (std::size_t channel = 0; channel < moments.size(); ++channel)
     if (!(moments[channel].count > 0))
       detail::calling{"synchronized_moments", where, world.rank()}.refuse(
@@ -149,7 +149,7 @@ template <communicator World>
 std::vector<channel_sums> synchronized_sums(
     World& world, std::vector<channel_sums> sums,
     std::source_location where = std::source_location::current()) {
-  all_reduce<direct>(world, sums, sum{}, where);
+  all_reduce<detail::rank_order_on<World>>(world, sums, sum{}, where);
   return sums;
 }
 

@@ -102,11 +102,11 @@ template <class World>
 double norm_over_ranks(World& world, double part, double p, std::source_location where) {
   const std::span<double, 1> all{&part, 1};
   if (p == 2)
-    all_reduce<direct>(world, all, root_of_squares{}, where);
+    all_reduce<rank_order_on<World>>(world, all, root_of_squares{}, where);
   else if (p == 1)
-    all_reduce<direct>(world, all, sum{}, where);
+    all_reduce<rank_order_on<World>>(world, all, sum{}, where);
   else
-    all_reduce<direct>(world, all, larger_or_nan{}, where);
+    all_reduce<rank_order_on<World>>(world, all, larger_or_nan{}, where);
   return part;
 }
 

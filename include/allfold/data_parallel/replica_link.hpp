@@ -103,7 +103,8 @@ class replica_link {
   virtual std::vector<std::uint64_t> gather(std::uint64_t mine, std::source_location where) = 0;
   virtual void abort(const std::string& why) = 0;
   virtual void leave_with(const std::exception_ptr& thrown) = 0;
-  /// The same ranks for another thread of this one; null if the communicator has no such thing.
+  /// The same ranks for another thread of this one; null if the communicator has no such thing, or
+  /// says by has_companion() that it can't have it here.
   virtual std::unique_ptr<replica_link> companion(std::source_location where) = 0;
   /// True if the host does no more of a collective than to give it to a stream: then a rank's own
   /// thread may do so in the middle of a backward pass, and holds up nothing.
@@ -161,6 +162,8 @@ class linked_by final : public replica_link<Elements> {
     if constexpr (requires { world_.leave_with(thrown); }) world_.leave_with(thrown);
   }
   std::unique_ptr<base> companion(std::source_location where) override {
+    if constexpr (requires { world_.has_companion(); })
+      if (!world_.has_companion()) return nullptr;
     // In a device's memory gradients are final only once their stream has come so far.
     constexpr bool is_ordered = base::space == memory_space::host || has_streams<World>;
     if constexpr (is_ordered && requires { world_.companion(where); }) {
