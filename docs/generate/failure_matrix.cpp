@@ -117,6 +117,15 @@ struct experiments {
   }
 };
 
+/// A text without what differs from time to time, as a block.
+std::string without_processes(std::string text) {
+  text = std::regex_replace(text, std::regex{"process [0-9]+"}, "process 4711");
+  text = std::regex_replace(text, std::regex{"(process_faults.hpp|failure_matrix.cpp):[0-9]+"},
+                            "train.cpp:12");
+  text = std::regex_replace(text, std::regex{"process_faults::fragile_sum"}, "sum");
+  return "```text\n" + text + "```\n";
+}
+
 /// What rank 0 of three is told if that happens to rank 1.
 std::string example(const subject& it, fault what, phase when, int index = 0) {
   experiment how{&it, 3, 1, what, when, index};
@@ -136,11 +145,37 @@ std::string example(const subject& it, fault what, phase when, int index = 0) {
     run(how, *found);
     if (is_typical()) break;
   }
-  std::string text = found->ranks[0].text;
-  text = std::regex_replace(text, std::regex{"process [0-9]+"}, "process 4711");
-  text = std::regex_replace(text, std::regex{"process_faults.hpp:[0-9]+"}, "train.cpp:12");
-  text = std::regex_replace(text, std::regex{"process_faults::fragile_sum"}, "sum");
-  return "```text\n" + text + "\n```\n";
+  return without_processes(std::string{found->ranks[0].text} + "\n");
+}
+
+/// A report that rank 0 of three makes while rank 1 is stopped and both others wait.
+std::string sample_report() {
+  test::shared_with_children<test::shared_text> said;
+  const auto body = [&](world& ranks) {
+    std::vector<float> data(4000);
+    allfold::barrier(ranks);
+    if (ranks.rank() == 1) raise(SIGSTOP);
+    std::thread observer;
+    if (ranks.rank() == 0)
+      observer = std::thread{[&] {
+        std::string text;
+        const auto says = [&](const char* part) { return text.find(part) != text.npos; };
+        const auto end = clock::now() + 10s;
+        while (!(says("rank 0 (its process") && says("waiting for rank 2") && says("is stopped") &&
+                 says("waiting for rank 1") && !says("is running")) &&
+               clock::now() < end)
+          text = ranks.report();
+        said->add(text);
+        ranks.abort("enough");
+      }};
+    try {
+      allfold::all_reduce<allfold::ring>(ranks, data);
+    } catch (const allfold::error&) {
+    }
+    if (observer.joinable()) observer.join();
+  };
+  allfold::try_spawn_processes(3, body, {.timeout = 1s});
+  return without_processes(said->text());
 }
 
 }  // namespace
@@ -155,6 +190,7 @@ int main(int count, char** values) {
   docs.section_but_figures(page, "stopped", example(ring, fault::stopped, phase::between));
   docs.section_but_figures(page, "in a fold", example(ring, fault::stopped, phase::fold));
   docs.section_but_figures(page, "not joined", example(ring, fault::killed, phase::before_joining));
+  docs.section_but_figures(page, "report", sample_report());
   if (!docs.only_checks() && !tried.carry_out()) return 1;
   docs.section_but_figures(page, "by phase", tried.by_phase());
   docs.section_but_figures(page, "by algorithm", tried.by_algorithm());
