@@ -2,11 +2,12 @@
 """Trains by ranks of every kind and holds the parameters that come out against each other: they
 must be the same bits. Pulls the cable between two hosts, and reads what every rank says of it.
 
-    everywhere.py LAUNCHED [openmpi=OVER_MPI] [mpich=OVER_MPI]
+    everywhere.py LAUNCHED [openmpi=OVER_MPI] [mpich=OVER_MPI] [no_disconnect=LIBRARY]
 
-LAUNCHED is fashion_mnist_launched, OVER_MPI fashion_mnist_over_mpi compiled with that MPI. What a
-launcher needs and is not here is said to be skipped. With EPOCHS and LIMIT in the environment, so
-many passes over so many samples."""
+LAUNCHED is fashion_mnist_launched, OVER_MPI fashion_mnist_over_mpi compiled with that MPI, LIBRARY
+what tests/hosts/payload/no_disconnect.cpp makes, for MPICH. What a launcher needs and is not here
+is said to be skipped. With EPOCHS and LIMIT in the environment, so many passes over so many
+samples."""
 
 import os
 import pathlib
@@ -24,6 +25,7 @@ HOSTS = ROOT / "tests/hosts"
 SKIPPED = 77
 LAUNCHED = sys.argv[1]
 OVER_MPI = dict(it.split("=", 1) for it in sys.argv[2:])
+NO_DISCONNECT = OVER_MPI.pop("no_disconnect", "")
 TRAINING = ["--batch", "96", "--limit", os.environ.get("LIMIT", "1000"),
             "--epochs", os.environ.get("EPOCHS", "1")]
 AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
@@ -105,9 +107,9 @@ class Everywhere(unittest.TestCase):
         self.check_mpi("mpich")
 
     def on_two_hosts(self, mpi, *options):
-        # MPICH's own farewell would wait for a cable; see payload/no_disconnect.cpp.
-        return [sys.executable, "-B", HOSTS / "two_hosts", "--mpi", NAME_OF[mpi], "--timeout", 200,
-                *options, "--"]
+        preload = [f"LD_PRELOAD={NO_DISCONNECT}"] if mpi == "mpich" and NO_DISCONNECT else []
+        return [sys.executable, "-B", HOSTS / "two_hosts", "--mpi", NAME_OF[mpi], "--timeout", 100,
+                *options, "--", "env", *preload]
 
     def check_hosts(self, mpi):
         program = self.over_mpi(mpi)
@@ -126,7 +128,7 @@ class Everywhere(unittest.TestCase):
                       'touch "$FOLDER/over"; exit $status')
             outcome = run(
                 [*self.on_two_hosts(mpi, "--unplug", f"{name}/begun", "--plug", f"{name}/over"),
-                 "env", f"FOLDER={name}", "sh", "-c", script, program, "--ranks-as", "nodes",
+                 f"FOLDER={name}", "sh", "-c", script, program, "--ranks-as", "nodes",
                  "--batch", 96, "--epochs", 1000, "--timeout", 3, "--mark", f"{name}/begun"])
             if outcome.returncode == SKIPPED:
                 self.skipTest((outcome.stdout + outcome.stderr).strip())

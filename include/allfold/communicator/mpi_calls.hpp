@@ -185,7 +185,7 @@ class mover {
   void barrier() const {
     if (link_.compares()) return;
     const auto begin = [&](MPI_Request* open) { return MPI_Ibarrier(link_.get(), open); };
-    link_.run(begin, "MPI_Ibarrier");
+    link_.run_on_own(begin, "MPI_Ibarrier");
   }
 
  private:

@@ -57,7 +57,7 @@ class connection : public line {
     const auto begin = [&](MPI_Request* open) {
       return MPI_Iallreduce(MPI_IN_PLACE, flight().most, count, MPI_UINT64_T, MPI_MAX, get(), open);
     };
-    run(begin, what);
+    run_on_own(begin, what);
   }
   /// Throws a mismatch_error on every rank unless all call the same.
   void compare(const call& said) {
@@ -78,7 +78,7 @@ class connection : public line {
       return MPI_Iallgather(MPI_IN_PLACE, 0, MPI_BYTE, all.data(), sizeof mine, MPI_BYTE, get(),
                             open);
     };
-    run(begin, "MPI_Iallgather, to tell what was called");
+    run_on_own(begin, "MPI_Iallgather, to tell what was called");
     fail(host::failure_kind::mismatch, disagreement(all), false);
     throw_failure();
   }

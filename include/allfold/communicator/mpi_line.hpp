@@ -90,9 +90,17 @@ class line {
     return handle_ != MPI_COMM_NULL && !failure_ && ended == 0;
   }
 
-  /// Has MPI begin something, `begin(MPI_Request*)`, and waits for it.
+  /// Has MPI begin something on the caller's buffers, `begin(MPI_Request*)`, and waits for it.
   template <class Begin>
   void run(Begin begin, const char* what) {
+    MPI_Request open = MPI_REQUEST_NULL;
+    take(begin(&open), what);
+    const auto test = [&](int* done) { return MPI_Test(&open, done, MPI_STATUS_IGNORE); };
+    wait_or_finish(test, what);
+  }
+  /// The same on memory of `flight()`, which stays.
+  template <class Begin>
+  void run_on_own(Begin begin, const char* what) {
     MPI_Request open = MPI_REQUEST_NULL;
     take(begin(&open), what);
     wait([&](int* done) { return MPI_Test(&open, done, MPI_STATUS_IGNORE); }, what);
@@ -100,7 +108,7 @@ class line {
   /// Waits for everything in `flight().requests`.
   void run_all(const char* what) {
     std::vector<MPI_Request>& open = flight_->requests;
-    wait(
+    wait_or_finish(
         [&](int* done) {
           return MPI_Testall(static_cast<int>(open.size()), open.data(), done, MPI_STATUSES_IGNORE);
         },
@@ -196,6 +204,20 @@ class line {
       if (!waiting.pass()) continue;
       listen();
       if (waiting.expired()) give_up_waiting(what);
+    }
+  }
+  /// The same where MPI works on the caller's buffers. When something has failed it is likely that
+  /// the others have begun this too and go on with it, so it is let finish before the caller gets
+  /// its buffers back.
+  template <class Test>
+  void wait_or_finish(Test test, const char* what) {
+    try {
+      wait(test, what);
+    } catch (...) {
+      patience waiting{true, longest_farewell};
+      for (int done = 0; test(&done) == MPI_SUCCESS && done == 0;)
+        if (waiting.pass() && waiting.expired()) break;
+      throw;
     }
   }
 

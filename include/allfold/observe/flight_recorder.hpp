@@ -109,6 +109,10 @@ class signal_reports {
   void release_signal(int signal) {
     caught& it = caught_[signal];
     if (--it.users > 0) return;
+    // One that was sent and has reached no thread yet might end the process now: it is forgotten.
+    struct sigaction ignoring {};
+    ignoring.sa_handler = SIG_IGN;
+    sigaction(signal, &ignoring, nullptr);
     sigaction(signal, &it.before, nullptr);
     caught_.erase(signal);
   }
