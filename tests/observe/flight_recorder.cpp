@@ -106,11 +106,16 @@ TEST_CASE("a process whose other ranks are stopped or dead reports them") {
           *first = getpid();
           raise(SIGSTOP);
         }
-        if (world.rank() == 2) test::die_by(SIGKILL);
+        if (world.rank() == 2) {
+          *second = getpid();
+          test::die_by(SIGKILL);
+        }
         const report_on_signal recorder{world, SIGUSR2, file.name};
         const auto end = clock_type::now() + 20s;
-        while ((*first == 0 || allfold::processes::status_of(*first).state != 'T') &&
-               clock_type::now() < end)
+        const auto is = [](int process, char state) {
+          return process != 0 && allfold::processes::status_of(process).state == state;
+        };
+        while (!(is(*first, 'T') && is(*second, 0)) && clock_type::now() < end)
           std::this_thread::sleep_for(1ms);
         raise(SIGUSR2);
         file.gets("was killed by signal 9");
