@@ -131,14 +131,14 @@ std::string example(const subject& it, fault what, phase when, int index = 0) {
   experiment how{&it, 3, 1, what, when, index};
   if (is_silent(what)) how.timeout = 300ms;
   test::shared_with_children<findings> found;
-  const auto is_typical = [&] {  // rank 0 is the one that has noticed it, and was there before
+  const auto is_typical = [&] {  // who waits for rank 1 has noticed it, and was there before
     const std::string text = found->ranks[0].text;
     const auto says = [&](const char* part) { return text.find(part) != text.npos; };
     if (is_silent(what))
       return says(": rank 0 has waited") && says("for rank 1 (its") &&
              says("has not moved meanwhile");
     return is_said(what) || when == phase::before_joining ||
-           (says("and rank 0 waits for it") && says("has not moved for at least"));
+           (says("and rank 2 waits for it") && says("has not moved for at least"));
   };
   for (int left = 100; left > 0; --left) {
     new (&*found) findings;
