@@ -25,7 +25,8 @@ struct perceptron {
   matrices& parameters() { return values; }
   matrices& gradients() { return slopes; }
 
-  /// Leaves the mean gradient of half the squared error; returns the mean squared error.
+  /// Leaves the mean gradient of half the squared error; returns the mean squared error. A matrix
+  /// that is assigned one of its own size stays where it is in memory.
   template <class Ready>
   float backward(const Eigen::MatrixXf& in, const Eigen::MatrixXf& wanted, Ready&& ready) {
     const auto& [weights1, bias1, weights2, bias2] = values;
@@ -46,8 +47,8 @@ struct perceptron {
 };
 static_assert(allfold::trainable_model<perceptron>);
 
-/// Every rank trains its own copy of the model. Returns the last epoch's loss.
-static float train(auto& world, perceptron model) {
+/// Returns the last epoch's loss.
+static float train(auto& world, perceptron& model) {
   allfold::data_parallel<perceptron, allfold::distributed<allfold::direct>> replica{model, world};
   allfold::distributed_sampler sampler{1024, world, {.seed = 1}};
   const Eigen::MatrixXf samples = [] {  // a grid of 32 × 32 points
@@ -81,10 +82,13 @@ static float train(auto& world, perceptron model) {
 }
 
 int main() {
-  const perceptron model;
+  std::array<perceptron, 2> models;  // rank 0's parameters are sent to the other
   std::array<float, 2> losses{};
   allfold::spawn(2, [&](auto& world) {
-    losses[static_cast<std::size_t>(world.rank())] = train(world, model);
+    const auto rank = static_cast<std::size_t>(world.rank());
+    losses[rank] = train(world, models[rank]);
   });
-  return losses[0] < 0.01f && losses[1] == losses[0] ? 0 : 1;
+  const bool same = models[0].values == models[1].values;
+  if (!same) std::puts("the ranks have DIFFERENT parameters");
+  return same && losses[0] < 0.01f ? 0 : 1;
 }
