@@ -118,21 +118,19 @@ void check_refused(const std::vector<way>& ways, const task& what, const std::st
       }
 }
 
-constexpr scale scales[] = {scale::mean_over_ranks, scale::mean_over_samples, scale::sum};
 constexpr join_options by_live{.divide_by = divide_by::live_ranks};
 
 }  // namespace
 
 TEST_CASE("uneven inputs: ranks that are through shadow the others") {
-  for (const scale how : scales) check(reducing, {.options = {.scale = how}, .uneven = true});
-  check(reducing, {.uneven = true, .join = by_live});
-  check(reducing, {.passes = 2, .uneven = true, .join = by_live});
+  check(reducing, {.uneven = true});
+  check(reducing, {.options = {.scale = scale::mean_over_samples}, .uneven = true});
+  check(reducing, {.options = {.scale = scale::sum}, .passes = 2, .uneven = true});
   check(reducing,
         {.options = {.unused = unused::keep}, .skips = true, .uneven = true, .join = by_live});
 }
 TEST_CASE("uneven inputs: without the optimizer the last one's model wins") {
   const std::vector<way> all_step{reducing.begin(), reducing.end() - 1};
-  check(all_step, {.uneven = true, .shadows_step = false});
   check(all_step,
         {.options = {.scale = scale::mean_over_samples}, .uneven = true, .shadows_step = false});
 }
@@ -157,11 +155,11 @@ TEST_CASE("uneven inputs: without a join those that go on are told") {
 }
 
 TEST_CASE("unused parameters are zeros, or stay as they were where nobody uses them") {
-  for (const unused policy : {unused::zero, unused::keep})
-    for (const scale how : {scale::mean_over_ranks, scale::mean_over_samples})
-      check(reducing, {.options = {.scale = how, .unused = policy}, .skips = true});
   const task zeros{.options = {.unused = unused::zero}, .skips = true};
   const task kept{.options = {.unused = unused::keep}, .skips = true};
+  check(reducing, kept);
+  check(reducing,
+        {.options = {.scale = scale::mean_over_samples, .unused = unused::zero}, .skips = true});
   check_noticed(reducing, zeros, kept);
   check_noticed(reducing, kept, zeros);
 }
@@ -171,8 +169,6 @@ TEST_CASE("unused parameters are an error unless they are allowed for") {
 
 TEST_CASE("accumulation: gradients of all passes are reduced once") {
   check(reducing, {.passes = 3});
-  check(reducing, {.options = {.scale = scale::sum}, .passes = 2});
-  check(reducing, {.options = {.unused = unused::zero}, .passes = 2, .skips = true});
   check(reducing, {.options = {.unused = unused::keep}, .passes = 2, .skips = true});
   const task sum{.options = {.scale = scale::sum}, .passes = 2};
   task unguarded = sum;
@@ -184,13 +180,12 @@ TEST_CASE("compression: by a replica as by itself") {
   using chosen = training::chosen_compression::all;
   const chosen brain{std::in_place_index<0>}, half_{std::in_place_index<1>};
   const chosen largest{std::in_place_index<2>}, forgetful{std::in_place_index<3>};
-  for (const chosen& it : {brain, half_, largest, forgetful}) check(narrowing, {.compression = it});
-  for (const chosen& it : {half_, largest}) {
-    check(narrowing, {.options = {.scale = scale::sum}, .compression = it, .passes = 2});
-    check(narrowing,
-          {.options = {.scale = scale::mean_over_samples}, .compression = it, .uneven = true});
-    check(narrowing, {.options = {.unused = unused::zero}, .compression = it, .skips = true});
-  }
+  check(narrowing, {.compression = brain});
+  check(narrowing, {.compression = largest});
+  check(narrowing, {.options = {.scale = scale::sum}, .compression = half_, .passes = 2});
+  check(narrowing, {.options = {.unused = unused::zero}, .compression = half_, .skips = true});
+  check(narrowing,
+        {.options = {.scale = scale::mean_over_samples}, .compression = largest, .uneven = true});
   check_noticed(narrowing, {.compression = brain}, {.compression = half_});
   check_noticed(narrowing, {.compression = forgetful}, {.compression = largest});
   check_noticed(narrowing, {.compression = largest}, {.compression = forgetful});
@@ -262,8 +257,7 @@ TEST_CASE("clipping: after a reduction to the norm of what was reduced") {
   const task clipped{.largest_norm = 2};
   for (const way& by : reducing) CHECK(std::ranges::min(trained(by, 3, clipped)[0].norms) > 3);
   check(reducing, clipped);
-  check(reducing, {.passes = 2, .largest_norm = 2});
-  check(reducing, {.uneven = true, .join = by_live, .largest_norm = 2});
+  check(reducing, {.passes = 2, .uneven = true, .join = by_live, .largest_norm = 2});
   check(averaging, clipped);
   check(narrowing, clipped);
   check_noticed(reducing, clipped, {});
