@@ -57,7 +57,7 @@ class serial_training {
         all_[rank].backward(step, pass, [&](std::size_t i) { used_[rank][i] = true; });
     }
     const bool local = how_.every > 0 && step >= how_.from;
-    for (std::size_t i = 0; !local && i < what_.sizes.size(); ++i) reduce(i, step);
+    for (std::size_t i = 0; i < what_.sizes.size(); ++i) local ? clear(i) : reduce(i, step);
     for (auto& each : used_) each.assign(each.size(), false);
     for (std::size_t rank = 0; rank < all_.size(); ++rank)
       if (steps(rank, step)) {
@@ -73,6 +73,12 @@ class serial_training {
     }
   }
 
+  /// A rank that steps by its own gradients keeps what it has not used, or sets it to zero.
+  void clear(std::size_t i) {
+    for (std::size_t rank = 0; rank < all_.size(); ++rank)
+      if (!used_[rank][i] && what_.options.unused == allfold::unused::zero)
+        std::ranges::fill(all_[rank].model.slopes[i], 0.0f);
+  }
   void reduce(std::size_t i, int step) {
     const auto uses = [&](const std::vector<char>& its) { return its[i] != 0; };
     if (what_.options.unused == allfold::unused::keep && std::ranges::none_of(used_, uses)) return;

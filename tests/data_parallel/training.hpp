@@ -4,10 +4,12 @@
 
 #include "models.hpp"
 
+#include <algorithm>
 #include <allfold/allfold.hpp>
 #include <allfold/data_parallel/gradient_norm.hpp>
 #include <allfold/data_parallel/power_sgd.hpp>
 #include <allfold/data_parallel/top_k.hpp>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -128,6 +130,18 @@ struct record {
     for (const auto& each : tensors) all.insert(all.end(), each.begin(), each.end());
   }
 };
+
+/// The largest difference of two ranks' numbers; infinite if they don't have equally many.
+inline double distance(const record& a, const record& b) {
+  double most = 0;
+  for (const auto numbers : {&record::gradients, &record::parameters}) {
+    const std::vector<float>&first = a.*numbers, &second = b.*numbers;
+    if (first.size() != second.size()) return std::numeric_limits<double>::infinity();
+    for (std::size_t i = 0; i < first.size(); ++i)
+      most = std::max(most, static_cast<double>(std::abs(first[i] - second[i])));
+  }
+  return most;
+}
 
 /// One rank's part of a training with replicas.
 template <class Strategy, class World>
