@@ -20,7 +20,7 @@ enum class copying : std::uint8_t {
   through_region  ///< each rank copies its own into the shared memory, and the result back
 };
 
-inline std::string name_of(copying how) {
+inline const char* name_of(copying how) {
   return how == copying::automatic ? "copying::automatic"
          : how == copying::once    ? "copying::once"
                                    : "copying::through_region";
