@@ -75,23 +75,23 @@ void check_refused(const std::function<void(meeting_card&)>& alter) {
 /// Open as a file that is not the library's, of so many bytes, all 'x'.
 class foreign_file {
  public:
-  explicit foreign_file(std::size_t bytes) : descriptor_{memfd_create("foreign", 0)} {
-    const std::string content(4096, 'x');
-    REQUIRE(write(descriptor_, content.data(), content.size()) == 4096);
-    REQUIRE(ftruncate(descriptor_, static_cast<off_t>(bytes)) == 0);
+  explicit foreign_file(std::size_t bytes)
+      : descriptor_{memfd_create("foreign", 0)}, content_(bytes, 'x') {
+    REQUIRE(write(descriptor_, content_.data(), bytes) == static_cast<ssize_t>(bytes));
   }
   ~foreign_file() { close(descriptor_); }
   foreign_file(const foreign_file&) = delete;
   foreign_file& operator=(const foreign_file&) = delete;
   int descriptor() const { return descriptor_; }
   bool unchanged() const {
-    std::string content(4096, ' ');
-    return pread(descriptor_, content.data(), content.size(), 0) == 4096 &&
-           content == std::string(4096, 'x');
+    std::string now(content_.size(), ' ');
+    return pread(descriptor_, now.data(), now.size(), 0) == static_cast<ssize_t>(now.size()) &&
+           now == content_;
   }
 
  private:
   int descriptor_;
+  std::string content_;
 };
 
 }  // namespace

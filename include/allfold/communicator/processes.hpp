@@ -41,8 +41,9 @@ class communicator : public host::communicator<team> {
  public:
   /// Ranks that were started by others. `exchange(mine, size, all)` gives every rank all ranks'
   /// bytes, by rank. Every rank calls it, and returns when all have. Throws usage_error for a rank
-  /// that can't be, rank_lost_error or timeout_error naming a rank that does not come,
-  /// process_error where the system refuses.
+  /// that can't be, or that is on another machine than rank 0 or in another namespace of processes;
+  /// mismatch_error if `arena_bytes` or `copying` differ; rank_lost_error or timeout_error naming a
+  /// rank that does not come; process_error where the system refuses.
   template <class Exchange>
   requires std::invocable<Exchange&, const void*, std::size_t, void*> communicator(
       int rank, int size, Exchange&& exchange, options how = {})
