@@ -48,11 +48,15 @@ void check_shapes_of_ranks(Model& model, replica_link<Elements>& link,
   differ("the number of parameters is ", parameters.size());
   for (std::size_t i = 0; i < parameters.size(); ++i)
     differ("the number of elements of " + parameter_name(model, i) + " is ", parameters[i].size());
-  if constexpr (has_buffers<Model>) {
+  const auto bytes_of_all = [](auto&& ranges) {
     std::uint64_t bytes = 0;
-    for (auto&& each : call_buffers(model)) bytes += span_of(each).size_bytes();
-    differ("the size of the buffers in bytes is ", bytes);
-  }
+    for (auto&& each : ranges) bytes += span_of(each).size_bytes();
+    return bytes;
+  };
+  if constexpr (has_buffers<Model>)
+    differ("the size of the buffers in bytes is ", bytes_of_all(call_buffers(model)));
+  if constexpr (has_frozen<Model>)
+    differ("the size of what is frozen in bytes is ", bytes_of_all(call_frozen(model)));
 }
 
 /// Every rank's flags combined, 64 at a time, by a function of two words. The same on every rank.
