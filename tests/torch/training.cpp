@@ -58,10 +58,10 @@ TEST_CASE("ranks train a module to what one trains it to that has all of their d
     const std::vector<float> alone = trained_alone(ranks, 10);
     for (const overlap by : {overlap::none, overlap::by_thread})
       for (const bool undefined : {false, true}) {
-        CHECK(are_near(alone,
-                       trained<distributed<direct, small>, torch::optim::SGD>(ranks, 10, how, by,
-                                                                              undefined),
-                       1e-5f));
+        CHECK(are_near(
+            alone,
+            trained<distributed<direct, small>, torch::optim::SGD>(ranks, 10, how, by, undefined),
+            1e-5f));
         CHECK(are_near(alone,
                        trained<distributed<ring>, torch::optim::SGD>(ranks, 10, how, by, undefined),
                        1e-5f));
