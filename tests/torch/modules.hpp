@@ -64,6 +64,30 @@ inline torch::Tensor loss_of(gated& net, int rank, int step, bool with_gate = tr
   return torch::mse_loss(net.forward(inputs(rank, step), with_gate), targets(rank, step));
 }
 
+/// A network with running statistics.
+struct convolutional : torch::nn::Module {
+  torch::nn::Conv2d convolution{nullptr};
+  torch::nn::BatchNorm2d norm{nullptr};
+  torch::nn::Linear last{nullptr};
+
+  convolutional() {
+    convolution = register_module("convolution",
+                                  torch::nn::Conv2d(torch::nn::Conv2dOptions(1, 3, 3).bias(false)));
+    norm = register_module("norm", torch::nn::BatchNorm2d(3));
+    last = register_module("last", torch::nn::Linear(48, 3));
+    fill(*this);
+  }
+  torch::Tensor forward(const torch::Tensor& x) {
+    return last(torch::relu(norm(convolution(x))).flatten(1));
+  }
+};
+inline torch::Tensor loss_of(convolutional& net, int rank, int step) {
+  std::vector<std::int64_t> classes;
+  for (int i = 0; i < 4; ++i) classes.push_back((rank + step + i) % 3);
+  return torch::cross_entropy_loss(net.forward(waves({4, 1, 6, 6}, 10.0 * rank + 0.1 * step, 0.7)),
+                                   torch::tensor(classes));
+}
+
 /// All parameters, one behind the other.
 inline std::vector<float> values_of(const torch::nn::Module& module) {
   std::vector<float> all;
