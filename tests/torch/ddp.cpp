@@ -11,8 +11,8 @@ void check_all(overlap how) {
   for (const ddp_golden::outcome& golden : ddp_golden::outcomes) {
     CAPTURE(golden.name);
     CAPTURE(golden.ranks);
-    check_returned(run_threads(
-        golden.ranks, [&](auto& world) { train_as<Strategy>(world, golden, how); }));
+    check_returned(
+        run_threads(golden.ranks, [&](auto& world) { train_as<Strategy>(world, golden, how); }));
   }
 }
 

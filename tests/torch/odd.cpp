@@ -242,4 +242,15 @@ TEST_CASE("ranks whose modules differ are told which parameter does") {
     CHECK(each.how == ending::mismatch);
     CHECK_MESSAGE(each.says("parameter 0 (0.weight)"), each.text);
   }
+  // As many elements.
+  const auto turned = run_threads(2, [](auto& world) {
+    torch::nn::Sequential net{torch::nn::Linear{
+        torch::nn::LinearOptions{3 + world.rank(), 4 - world.rank()}.bias(false)}};
+    torch_model model{net};
+    replicated replica{model, world};
+  });
+  for (const auto& each : turned) CHECK(each.how == ending::mismatch);
+  CHECK_MESSAGE(turned[0].says("parameter 0 (0.weight), which is [4, 3] by strides of [3, 1] here"),
+                turned[0].text);
+  CHECK_MESSAGE(turned[1].says("which is [3, 4]"), turned[1].text);
 }

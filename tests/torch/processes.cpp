@@ -1,5 +1,5 @@
-// Ranks that are processes train modules to what PyTorch's DistributedDataParallel did. LibTorch has
-// started no threads yet when they are forked.
+// Ranks that are processes train modules to what PyTorch's DistributedDataParallel did. LibTorch
+// has started no threads yet when they are forked.
 #include <allfold/launch/spawn_processes.hpp>
 
 #include "ddp.hpp"
@@ -18,8 +18,7 @@ TEST_CASE("ranks that are processes train modules to what PyTorch's DDP trains t
       const auto train = [&](auto& world) {
         train_as<distributed<direct, buckets<64, 128>>>(world, golden, how);
       };
-      CHECK_NOTHROW(
-          spawn_processes(golden.ranks, train, {.timeout = std::chrono::seconds{60}}));
+      CHECK_NOTHROW(spawn_processes(golden.ranks, train, {.timeout = std::chrono::seconds{60}}));
     }
 }
 

@@ -92,6 +92,12 @@ class torch_model {
     for (const auto& each : trained_) all.push_back(each.name());
     return all;
   }
+  /// Shapes, and the order of the elements in memory.
+  std::vector<std::string> layouts() {
+    std::vector<std::string> all;
+    for (const auto& each : trained_) all.push_back(each.layout());
+    return all;
+  }
   /// Throws usage_error, naming the buffer, if one is on another device or not dense.
   std::vector<std::span<std::byte>> buffers() {
     std::vector<std::span<std::byte>> all;

@@ -8,6 +8,8 @@
 
 #include <allfold/data_parallel/gradient_ranges.hpp>
 #include <functional>
+#include <memory>
+#include <sstream>
 #include <string>
 #include <utility>
 
@@ -108,8 +110,13 @@ class torch_parameter {
   Element* data() const { return static_cast<Element*>(variable_.data_ptr()); }
   Element* gradient() const { return static_cast<Element*>(place_.data_ptr()); }
   std::size_t size() const { return static_cast<std::size_t>(variable_.numel()); }
+  /// "[3, 4] by strides of [4, 1]".
+  std::string layout() const {
+    std::ostringstream text;
+    text << variable_.sizes() << " by strides of " << variable_.strides();
+    return text.str();
+  }
   bool is(const torch::Tensor& other) const { return variable_.is_same(other); }
-  const torch::Tensor& variable() const { return variable_; }
 
   bool touched = false;  ///< autograd has added to the gradient in this pass
   bool waiting = false;  ///< it has done so outside of any pass, and nobody has been told yet

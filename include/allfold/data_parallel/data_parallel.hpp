@@ -24,8 +24,8 @@ class data_parallel {
   static constexpr bool averages_parameters = requires { Strategy::average_every; };
 
   /// Checks that all ranks' parameters and gradients have the same number and sizes, then copies
-  /// rank 0's parameters, buffers and what is frozen to all ranks. Throws usage_error where a model contradicts
-  /// itself, mismatch_error naming the rank and the parameter where ranks differ.
+  /// rank 0's parameters, buffers and what is frozen to all ranks. Throws usage_error where a model
+  /// contradicts itself, mismatch_error naming the rank and the parameter where ranks differ.
   template <communicator World>
   data_parallel(Model& model, World& world, data_parallel_options options = {},
                 std::source_location where = std::source_location::current())

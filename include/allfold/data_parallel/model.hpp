@@ -29,6 +29,7 @@ ALLFOLD_MEMBER_OR_FREE(parameters)
 ALLFOLD_MEMBER_OR_FREE(gradients)
 ALLFOLD_MEMBER_OR_FREE(buffers)
 ALLFOLD_MEMBER_OR_FREE(frozen)
+ALLFOLD_MEMBER_OR_FREE(layouts)
 ALLFOLD_MEMBER_OR_FREE(names)
 #undef ALLFOLD_MEMBER_OR_FREE
 
@@ -66,9 +67,11 @@ concept range_of_contiguous = requires(Range& range) {
 /// given a std::vector<std::span<element>>, one part for each parameter: from then on gradients lie
 /// there, side by side in one piece of memory of the replica's, in which they are reduced without
 /// a copy. It is called once, before `gradients()`, and the parts live as long as the replica; or,
-/// by a member bind_gradients(parts, keeper), as long as a copy of `keeper`, a std::shared_ptr<void>.
-/// `frozen()` is a range of contiguous ranges that no step changes: they are copied to all ranks
-/// with the parameters when the replica is made, and not again.
+/// by a member bind_gradients(parts, keeper), as long as a copy of `keeper`, a
+/// std::shared_ptr<void>. `frozen()` is a range of contiguous ranges that no step changes: they are
+/// copied to all ranks with the parameters when the replica is made, and not again. `layouts()` is
+/// a range of std::string, one for each parameter, which ranks compare besides the sizes: such as a
+/// shape.
 template <class Model>
 concept trainable_model =
     detail::has_parameters<Model> && detail::has_gradients<Model> && detail::range_of_contiguous<
