@@ -9,7 +9,8 @@ template <class Strategy>
 void check_all(overlap how) {
   CHECK(ddp_golden::outcomes.size() == 8);
   for (const ddp_golden::outcome& golden : ddp_golden::outcomes) {
-    CAPTURE(golden.name);
+    const std::string name = golden.name;
+    CAPTURE(name);
     CAPTURE(golden.ranks);
     check_returned(
         run_threads(golden.ranks, [&](auto& world) { train_as<Strategy>(world, golden, how); }));

@@ -13,7 +13,8 @@ using namespace modules;
 TEST_CASE("ranks that are processes train modules to what PyTorch's DDP trains them to") {
   for (const ddp_golden::outcome& golden : ddp_golden::outcomes)
     for (const overlap how : {overlap::none, overlap::by_thread}) {
-      CAPTURE(golden.name);
+      const std::string name = golden.name;
+      CAPTURE(name);
       CAPTURE(golden.ranks);
       const auto train = [&](auto& world) {
         train_as<distributed<direct, buckets<64, 128>>>(world, golden, how);
