@@ -19,8 +19,8 @@
 namespace allfold::processes {
 
 /// What the system says of a process: a letter for its state, 0 if there is no such process, '?' if
-/// the system does not say; and when it began, in ticks since the system did, or 0. Takes no memory:
-/// it is asked when there may be none.
+/// the system does not say; and when it began, in ticks since the system did, or 0. Takes no
+/// memory: it is asked when there may be none.
 struct process_status {
   char state = 0;
   std::uint64_t begin = 0;

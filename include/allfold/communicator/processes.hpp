@@ -39,9 +39,9 @@ struct options {
 /// to process, or through the shared memory where the system forbids that; see `copies_once`. Short
 /// messages go through slots wherever they lie.
 ///
-/// A rank whose process ends, whatever ended it, is noticed by whoever waits for it, without waiting
-/// for the time limit; all others get a rank_lost_error that names it. Nothing of the shared memory outlives
-/// the processes.
+/// A rank whose process ends, whatever ended it, is noticed by whoever waits for it, without
+/// waiting for the time limit; all others get a rank_lost_error that names it. Nothing of the
+/// shared memory outlives the processes.
 class communicator : public host::communicator<team> {
   using base = host::communicator<team>;
 
