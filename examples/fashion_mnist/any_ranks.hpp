@@ -1,7 +1,7 @@
 #pragma once
 
 #include "dataset.hpp"
-#include "measure.hpp"
+#include "ending.hpp"
 #include "mlp.hpp"
 #include "optimizer.hpp"
 #include "settings.hpp"
@@ -16,7 +16,6 @@
 #include <cstdio>
 #include <exception>
 #include <fstream>
-#include <numeric>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -32,19 +31,6 @@ struct arguments : settings {
 
   std::chrono::seconds patience() const { return std::chrono::seconds{timeout}; }
 };
-
-// The share of the test images that the model gets right; every rank looks at some of them.
-double accuracy(auto& world, mlp& model, const dataset& test) {
-  const auto rank = static_cast<std::size_t>(world.rank());
-  const auto size = static_cast<std::size_t>(world.size());
-  std::vector<std::size_t> mine(test.size() * (rank + 1) / size - test.size() * rank / size);
-  std::iota(mine.begin(), mine.end(), test.size() * rank / size);
-  batch images;
-  test.gather(mine, images);
-  std::vector<std::uint64_t> correct{model.count_correct(images)};
-  allfold::all_reduce(world, correct);
-  return static_cast<double>(correct[0]) / static_cast<double>(test.size());
-}
 
 // What every rank does, by a communicator of any kind.
 template <class Algorithm>
@@ -75,9 +61,7 @@ void train(auto& world, const arguments& given) {
   }
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
   const double right = accuracy(world, model, test);
-  const std::vector<std::uint64_t> own{hash(model.parameters())};
-  std::vector<std::uint64_t> all(static_cast<std::size_t>(world.size()));
-  allfold::all_gather(world, own, all);
+  const std::vector<std::uint64_t> all = hashes(world, model);
   const bool same = std::ranges::all_of(all, [&](auto each) { return each == all[0]; });
   if (world.rank() == 0) {
     std::printf("%d ranks as %s: test accuracy %.2f %%, %.2f s, parameters %016" PRIx64 "%s\n",

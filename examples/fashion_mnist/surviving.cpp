@@ -2,7 +2,7 @@
 // on, and end with the same parameters and an accuracy like any other.
 
 #include "dataset.hpp"
-#include "measure.hpp"
+#include "ending.hpp"
 #include "mlp.hpp"
 #include "optimizer.hpp"
 #include "settings.hpp"
@@ -19,7 +19,6 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
-#include <numeric>
 #include <random>
 #include <span>
 #include <string>
@@ -132,31 +131,18 @@ class participant {
       allfold::distributed_sampler{training.size(), world, {.seed = given.seed}}, given.per_rank()};
 };
 
-// The share of the test images that the model gets right; every rank looks at some of them.
-double accuracy(communicator& world, mlp& model, const dataset& test) {
-  const auto rank = static_cast<std::size_t>(world.rank());
-  const auto size = static_cast<std::size_t>(world.size());
-  std::vector<std::size_t> mine(test.size() * (rank + 1) / size - test.size() * rank / size);
-  std::iota(mine.begin(), mine.end(), test.size() * rank / size);
-  batch images;
-  test.gather(mine, images);
-  std::vector<std::uint64_t> correct{model.count_correct(images)};
-  allfold::all_reduce(world, correct);
-  return static_cast<double>(correct[0]) / static_cast<double>(test.size());
-}
-
 void live(communicator& world, const arguments& given, const dataset& training, const dataset& test,
           fate own) {
   std::setvbuf(stdout, nullptr, _IOLBF, 1 << 14);  // of a rank that is killed too
   participant mine{world, given, training, own};
   mine.run();
   const double right = accuracy(world, mine.trained(), test);
-  const auto hashes = world.gather(hash(mine.trained().parameters()));
-  const bool same = std::ranges::all_of(hashes, [&](auto each) { return each == hashes[0]; });
+  const std::vector<std::uint64_t> all = hashes(world, mine.trained());
+  const bool same = std::ranges::all_of(all, [&](auto each) { return each == all[0]; });
   if (world.rank() == 0)
     std::printf("%d ranks are left after %" PRIu64
                 " steps: test accuracy %.2f %%, parameters %016" PRIx64 "%s\n",
-                world.size(), mine.steps_taken(), 100 * right, hashes[0],
+                world.size(), mine.steps_taken(), 100 * right, all[0],
                 same ? " on all of them" : ", AND OTHERS ON OTHER RANKS");
   if (!same) throw std::runtime_error{"the ranks' parameters differ"};
   if (100 * right < given.at_least) throw std::runtime_error{"the test accuracy is too low"};

@@ -1,11 +1,13 @@
 // Elements side by side in memory: which ranges hold them, and in whose memory.
 #pragma once
 
+#include <allfold/error.hpp>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
 #include <span>
+#include <string>
 #include <type_traits>
 
 namespace allfold {
@@ -71,16 +73,46 @@ struct range_access {
   }
 };
 
-/// Elements side by side in memory: std::vector, std::array, std::span, a C array, device_span, …
+namespace detail {
+
+/// A matrix, or a part of one, that says how far its elements are from each other, as Eigen's do.
+/// Whether they lie side by side is not in its type.
+template <class Range>
+concept strided = requires(Range& range) {
+  { range.innerStride() } -> std::integral;
+  { range.outerStride() } -> std::integral;
+  { range.innerSize() } -> std::integral;
+  { range.outerSize() } -> std::integral;
+};
+
+template <strided Matrix>
+constexpr void require_side_by_side(Matrix& it) {
+  const auto inner = it.innerSize(), outer = it.outerSize();
+  const bool within = inner <= 1 || it.innerStride() == 1;
+  const bool between = outer <= 1 || it.outerStride() == inner;
+  if (inner != 0 && outer != 0 && !(within && between))
+    throw usage_error{
+        "the elements of a matrix of " + std::to_string(inner) + " x " + std::to_string(outer) +
+        " (inner x outer size) do not lie side by side: its " + "strides are " +
+        std::to_string(it.innerStride()) + " and " + std::to_string(it.outerStride())};
+}
+
+}  // namespace detail
+
+/// Elements side by side in memory: std::vector, std::array, std::span, a C array, device_span,
+/// Eigen's matrices, …
 template <class Range>
 concept contiguous = requires(std::remove_reference_t<Range>& range) {
   requires std::is_pointer_v<decltype(range_access<std::remove_reference_t<Range>>::data(range))>;
   { range_access<std::remove_reference_t<Range>>::size(range) } -> std::convertible_to<std::size_t>;
 };
 
-/// A contiguous range's elements as a memory_span.
+/// A contiguous range's elements as a memory_span. Throws usage_error for a part of a matrix, or a
+/// map, whose strides leave gaps.
 template <contiguous Range>
 constexpr auto span_of(Range&& range) {
+  if constexpr (detail::strided<std::remove_reference_t<Range>>)
+    detail::require_side_by_side(range);
   using access = range_access<std::remove_reference_t<Range>>;
   using element = std::remove_pointer_t<decltype(access::data(range))>;
   return memory_span<element, access::space>{access::data(range),

@@ -114,7 +114,7 @@ TEST_CASE("every type is moved on blocks") {
   test::failures list;
   random_bits random{5};
   test::shapes_in_turn shapes;
-  test::for_each_numbered(test::every_type{}, [&](auto element, auto number) {
+  test::for_each_numbered(test::tested_types{}, [&](auto element, auto number) {
     using T = typename decltype(element)::of;
     const shape& on = shapes.next();
     std::vector<job> jobs;

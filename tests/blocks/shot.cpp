@@ -51,7 +51,7 @@ TEST_CASE("short messages of every type") {
   test::failures list;
   random_bits random{1};
   test::shapes_in_turn shapes;
-  test::for_each_numbered(test::every_type{}, [&](auto element, [[maybe_unused]] auto number) {
+  test::for_each_numbered(test::tested_types{}, [&](auto element, [[maybe_unused]] auto number) {
     using T = typename decltype(element)::of;
     if constexpr (alignof(T) <= 16) {
       using wished = test::picked<number, test::every_operation>;
@@ -69,7 +69,7 @@ TEST_CASE("short messages of every type") {
 }
 
 TEST_CASE("words are as many as fit the slots") {
-  test::for_each(test::every_type{}, [](auto element) {
+  test::for_each(test::tested_types{}, [](auto element) {
     using T = typename decltype(element)::of;
     using unit = allfold::device::word_unit<T>;
     static_assert(unit::elements * sizeof(T) == unit::words * allfold::device::bytes_per_word);

@@ -10,7 +10,7 @@
 TEST_CASE_TEMPLATE("all_gather of equal shares", algorithm, allfold::direct, allfold::ring) {
   test::failures list;
   test::random_bits random{1};
-  test::for_each(test::every_type{}, [&](auto element) {
+  test::for_each(test::tested_types{}, [&](auto element) {
     const auto what = test::all_gather_by<algorithm, typename decltype(element)::of>();
     for (int ranks = 1; ranks <= test::most_ranks; ++ranks) {
       std::vector<test::job> jobs;
@@ -27,7 +27,7 @@ TEST_CASE_TEMPLATE("all_gather by counts, some of them zero", algorithm, allfold
                    allfold::ring) {
   test::failures list;
   test::random_bits random{2};
-  test::for_each(test::every_type{}, [&](auto element) {
+  test::for_each(test::tested_types{}, [&](auto element) {
     const auto what = test::all_gather_by<algorithm, typename decltype(element)::of>();
     for (int ranks = 1; ranks <= test::most_ranks; ++ranks) {
       std::vector<test::job> jobs;

@@ -10,7 +10,7 @@
 TEST_CASE("all_to_all in place and out of place") {
   test::failures list;
   test::random_bits random{1};
-  test::for_each(test::every_type{}, [&](auto element) {
+  test::for_each(test::tested_types{}, [&](auto element) {
     const auto what = test::all_to_all_by<allfold::direct, typename decltype(element)::of>();
     for (int ranks = 1; ranks <= test::most_ranks; ++ranks) {
       std::vector<test::job> jobs;

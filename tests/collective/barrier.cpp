@@ -12,6 +12,7 @@
 
 #include "support/elements.hpp"
 #include "support/failures.hpp"
+#include "support/most_ranks.hpp"
 
 namespace {
 
@@ -52,7 +53,7 @@ void try_barriers(int ranks, test::failures& list) {
 TEST_CASE_TEMPLATE("nobody leaves before all have entered", algorithm, allfold::automatic,
                    allfold::direct, allfold::dissemination) {
   test::failures list;
-  for (int ranks = 1; ranks <= 9; ++ranks) try_barriers<algorithm>(ranks, list);
+  for (int ranks = 1; ranks <= test::most_ranks; ++ranks) try_barriers<algorithm>(ranks, list);
   try_barriers<algorithm>(24, list);
   CHECK_NONE(list);
 }

@@ -13,7 +13,7 @@ TEST_CASE_TEMPLATE("broadcast from every root", algorithm, allfold::direct, allf
   test::failures list;
   test::random_bits random{1};
   std::size_t turn = 0;
-  test::for_each(test::every_type{}, [&](auto element) {
+  test::for_each(test::tested_types{}, [&](auto element) {
     const auto what = test::broadcast_by<algorithm, typename decltype(element)::of>();
     for (int ranks = 1; ranks <= test::most_ranks; ++ranks) {
       const auto counts = test::awkward_counts(ranks, *what.kind);

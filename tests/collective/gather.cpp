@@ -10,7 +10,7 @@ TEST_CASE("gather to every root, equal shares") {
   test::failures list;
   test::random_bits random{1};
   std::size_t turn = 0;
-  test::for_each(test::every_type{}, [&](auto element) {
+  test::for_each(test::tested_types{}, [&](auto element) {
     const auto what = test::gather_by<allfold::direct, typename decltype(element)::of>();
     for (int ranks = 1; ranks <= test::most_ranks; ++ranks) {
       const auto shares = test::awkward_shares(ranks, *what.kind);
@@ -28,7 +28,7 @@ TEST_CASE("gather to every root, equal shares") {
 TEST_CASE("gather to every root by counts, some of them zero") {
   test::failures list;
   test::random_bits random{2};
-  test::for_each(test::every_type{}, [&](auto element) {
+  test::for_each(test::tested_types{}, [&](auto element) {
     const auto what = test::gather_by<allfold::direct, typename decltype(element)::of>();
     for (int ranks = 1; ranks <= test::most_ranks; ++ranks) {
       std::vector<test::job> jobs;

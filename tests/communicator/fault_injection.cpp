@@ -2,6 +2,7 @@
 // ends with an error, and from then on its memory is its own.
 
 #include "support/faulty.hpp"
+#include "support/most_ranks.hpp"
 
 #include <allfold/allfold.hpp>
 
@@ -375,12 +376,14 @@ struct place {
   fault what;
 };
 
+constexpr int most_ranks = std::min(6, test::most_ranks);
+
 /// Every rank and every step of 1 to 6 ranks, the exit included; in pieces, the first and a later
 /// one.
 std::vector<place> all_places(const std::vector<subject>& subjects, fault_kind kind) {
   std::vector<place> places;
   for (const subject& it : subjects)
-    for (int size = 1; size <= 6; ++size)
+    for (int size = 1; size <= most_ranks; ++size)
       for (int culprit = 0; culprit < size; ++culprit)
         for (int index = 0; index <= it.steps(size); ++index)
           for (int visit = 0; visit < it.pieces; visit += 2)
@@ -417,7 +420,7 @@ void check_every_place(fault_kind kind, int teams) {
 
 TEST_CASE("without a fault the faulty schedules do what they should") {
   for (const subject& it : all_subjects())
-    for (int size = 1; size <= 6; ++size)
+    for (int size = 1; size <= most_ranks; ++size)
       for (const rank_story& story : play(it, {size, std::vector<fault>(at(size))})) {
         CAPTURE(it.name);
         CHECK_MESSAGE(!story.first.told(), story.first);

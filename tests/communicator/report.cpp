@@ -4,6 +4,7 @@
 
 #include "outcome.hpp"
 #include "support/forked.hpp"
+#include "support/report_file.hpp"
 
 #include <doctest/doctest.h>
 
@@ -12,9 +13,6 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -25,35 +23,12 @@ using namespace outcomes;
 using namespace std::chrono_literals;
 using allfold::ring;
 using clock_type = std::chrono::steady_clock;
+using test::number_of;
+using test::report_file;
 using thread_world = allfold::threads::communicator;
 using process_world = allfold::processes::communicator;
 
 bool has(const std::string& text, const std::string& part) { return text.find(part) != text.npos; }
-
-std::size_t number_of(const std::string& text, const std::string& part) {
-  std::size_t count = 0;
-  for (auto at = text.find(part); at != text.npos; at = text.find(part, at + 1)) ++count;
-  return count;
-}
-
-/// A file's name that nothing has yet; the file is removed in the end.
-struct file_name {
-  std::string name;
-  file_name() {
-    static int number = 0;
-    name = (std::filesystem::temp_directory_path() /
-            ("allfold_report_" + std::to_string(getpid()) + "_" + std::to_string(number++)))
-               .string();
-  }
-  file_name(const file_name&) = delete;
-  file_name& operator=(const file_name&) = delete;
-  ~file_name() { std::filesystem::remove(name); }
-  std::string text() const {
-    std::ostringstream all;
-    all << std::ifstream{name}.rdbuf();
-    return all.str();
-  }
-};
 
 /// Runs `work` in a process of its own, since a process reports of one failure only.
 template <class Work>
@@ -180,7 +155,7 @@ TEST_CASE("a report of processes says what each does, whatever became of it") {
 }
 
 TEST_CASE("a team that fails reports it where its options say, once") {
-  const file_name file;
+  const report_file file;
   in_own_process([&] {
     for (int i = 0; i < 3; ++i)
       allfold::try_spawn(3,
@@ -200,7 +175,7 @@ TEST_CASE("a team that fails reports it where its options say, once") {
 }
 
 TEST_CASE("or where the environment says") {
-  const file_name file, other;
+  const report_file file, other;
   in_own_process([&] {
     setenv("ALLFOLD_REPORT", file.name.c_str(), 1);
     allfold::try_spawn_processes(3, [](process_world& world) {
@@ -229,7 +204,7 @@ TEST_CASE("or where the environment says") {
 TEST_CASE(
     "nothing is reported if that is not wanted, and a file that can't be written is no error") {
   for (const bool wanted : {false, true}) {
-    const file_name errors;
+    const report_file errors;
     in_own_process([&] {
       unsetenv("ALLFOLD_REPORT");
       if (std::freopen(errors.name.c_str(), "w", stderr) == nullptr) std::abort();
@@ -248,7 +223,7 @@ TEST_CASE(
 }
 
 TEST_CASE("a report to standard error comes in one piece") {
-  const file_name errors;
+  const report_file errors;
   in_own_process([&] {
     if (std::freopen(errors.name.c_str(), "a", stderr) == nullptr) std::abort();
     allfold::try_spawn_processes(4,

@@ -14,6 +14,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 // Archetypes: the least that is a model, what a model may have besides, and what only looks like
@@ -265,4 +266,16 @@ TEST_CASE("a range of contiguous ranges becomes a list of spans of the same memo
   CHECK(spans[0].size() == 3);
   CHECK(spans[1].empty());
   CHECK(spans[2].data() == range.back().data());
+}
+
+TEST_CASE("a flat arena is tensors of the sizes that it is said to have") {
+  std::array<float, 6> arena{0, 1, 2, 3, 4, 5};
+  const std::array sizes{3, 0, 2};
+  const std::vector<std::span<float>> tensors =
+      allfold::tensors_in(arena.data(), sizes.data(), sizes.size());
+  REQUIRE(tensors.size() == 3);
+  for (std::size_t i = 0; i < 3; ++i) CHECK(std::cmp_equal(tensors[i].size(), sizes[i]));
+  CHECK(tensors[0].data() == arena.data());
+  CHECK(tensors[2].data() == arena.data() + 3);
+  CHECK(allfold::tensors_in(arena.data(), sizes.data(), 0).empty());
 }

@@ -109,7 +109,7 @@ void try_order(test::failures& list) {
     for (int lanes = 1; lanes <= 3; ++lanes) {
       test::current_shape = {nodes, lanes};
       const int ranks = nodes * lanes;
-      if (ranks < what.least_ranks) continue;
+      if (ranks < what.least_ranks || ranks > test::most_ranks) continue;
       std::vector<job> jobs;
       std::vector<std::size_t> counts = test::awkward_counts(ranks, *what.kind);
       counts.push_back(4001);  // pieces

@@ -4,6 +4,7 @@
 
 #include "communicator/outcome.hpp"
 #include "support/forked.hpp"
+#include "support/report_file.hpp"
 
 #include <doctest/doctest.h>
 
@@ -11,9 +12,7 @@
 #include <chrono>
 #include <csignal>
 #include <filesystem>
-#include <fstream>
 #include <memory>
-#include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -23,39 +22,10 @@ namespace {
 using namespace std::chrono_literals;
 using allfold::report_on_signal;
 using clock_type = std::chrono::steady_clock;
+using test::number_of;
+using test::report_file;
 using thread_world = allfold::threads::communicator;
 using process_world = allfold::processes::communicator;
-
-std::size_t number_of(const std::string& text, const std::string& part) {
-  std::size_t count = 0;
-  for (auto at = text.find(part); at != text.npos; at = text.find(part, at + 1)) ++count;
-  return count;
-}
-
-struct file_name {
-  std::string name;
-  file_name() {
-    static int number = 0;
-    name = (std::filesystem::temp_directory_path() /
-            ("allfold_flight_" + std::to_string(getpid()) + "_" + std::to_string(number++)))
-               .string();
-  }
-  file_name(const file_name&) = delete;
-  file_name& operator=(const file_name&) = delete;
-  ~file_name() { std::filesystem::remove(name); }
-  std::string text() const {
-    std::ostringstream all;
-    all << std::ifstream{name}.rdbuf();
-    return all.str();
-  }
-  /// Waits until something is there, and says whether it is.
-  bool gets(const std::string& part, std::size_t times = 1) const {
-    const auto end = clock_type::now() + 20s;
-    while (number_of(text(), part) < times && clock_type::now() < end)
-      std::this_thread::sleep_for(1ms);
-    return number_of(text(), part) >= times;
-  }
-};
 
 std::atomic<int> handled{0};
 void count(int) { ++handled; }
@@ -63,7 +33,7 @@ void count(int) { ++handled; }
 }  // namespace
 
 TEST_CASE("a signal makes a process report what all of its ranks do, one report of each team") {
-  const file_name file;
+  const report_file file;
   std::atomic<bool> ends{false};
   std::thread spawner{[&] {
     allfold::spawn(3, [&](thread_world& world) {
@@ -96,7 +66,7 @@ TEST_CASE("a signal makes a process report what all of its ranks do, one report 
 }
 
 TEST_CASE("a process whose other ranks are stopped or dead reports them") {
-  const file_name file;
+  const report_file file;
   test::shared_with_children<std::atomic<int>> first, second;
   allfold::try_spawn_processes(
       3,
@@ -130,7 +100,7 @@ TEST_CASE("a process whose other ranks are stopped or dead reports them") {
 }
 
 TEST_CASE("what a signal did before, it does again afterwards") {
-  const file_name file, other;
+  const report_file file, other;
   std::signal(SIGUSR1, count);
   handled = 0;
   raise(SIGUSR1);
@@ -167,7 +137,7 @@ TEST_CASE("a signal that can't be caught is refused") {
 }
 
 TEST_CASE("signals as fast as they come disturb nothing") {
-  const file_name file;
+  const report_file file;
   allfold::spawn(2, [&](thread_world& world) {
     const report_on_signal recorder{world, SIGUSR1, file.name};
     std::vector<float> data(300, 1.0f);
@@ -184,7 +154,7 @@ TEST_CASE("signals as fast as they come disturb nothing") {
 #if !defined(__SANITIZE_THREAD__)  // which knows no threads in the child of several
 
 TEST_CASE("a forked process has no helper of its own, and may make one") {
-  const file_name file;
+  const report_file file;
   allfold::spawn(1, [&](thread_world& world) {
     const report_on_signal recorder{world, SIGUSR1, file.name};
     const pid_t child = fork();
@@ -192,7 +162,7 @@ TEST_CASE("a forked process has no helper of its own, and may make one") {
       raise(SIGUSR1);  // nobody is there to report
       const report_on_signal own{world, SIGUSR1, file.name + "_child"};
       raise(SIGUSR1);
-      file_name written;
+      report_file written;
       written.name = file.name + "_child";
       _exit(written.gets("allfold: report of 1 rank\n") ? 0 : 1);
     }

@@ -117,6 +117,13 @@ using every_type = joined<joined<arithmetic_types, complex_types>, joined<half_t
 /// A few that differ in everything that matters: width, arithmetic, rounding.
 using some_types = types<int, float, allfold::bfloat16, pack24>;
 
+/// The types with which everything is tested that treats all of them alike.
+#if defined(ALLFOLD_TEST_EVERY_TYPE) && !ALLFOLD_TEST_EVERY_TYPE
+using tested_types = some_types;
+#else
+using tested_types = every_type;
+#endif
+
 // ---- random values ----
 
 /// Random bits. Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.

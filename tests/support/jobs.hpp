@@ -13,6 +13,7 @@
 
 #include "support/elements.hpp"
 #include "support/failures.hpp"
+#include "support/most_ranks.hpp"
 #include "support/world.hpp"
 
 namespace test {
@@ -52,8 +53,6 @@ struct job {
            std::to_string(ranks.size()) + " ranks";
   }
 };
-
-inline constexpr int most_ranks = 9;
 
 /// Element counts that find mistakes at the ends of things: none, fewer than ranks, odd, a prime,
 /// around what fits a slot, around what makes chunks of whole cache lines.

@@ -2,7 +2,11 @@
 #pragma once
 
 #include <allfold/collective/common.hpp>
+#include <concepts>
+#include <cstddef>
+#include <iterator>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -95,6 +99,19 @@ using model_element = element_of<detail::parameter_range<Model>>;
 template <trainable_model Model>
 inline constexpr memory_space model_space =
     range_access<std::remove_reference_t<detail::parameter_range<Model>>>::space;
+
+/// The tensors of a flat arena, for an engine that has all its parameters, or all its gradients, in
+/// one piece of host memory: `count` of them, one behind the other from `first` on, of `sizes`
+/// elements each. For a model's `parameters()` and `gradients()`; nothing is copied.
+template <class T, std::integral Size, std::integral Count>
+std::vector<std::span<T>> tensors_in(T* first, const Size* sizes, Count count) {
+  std::vector<std::span<T>> tensors;
+  for (Count i = 0; i < count; ++i) {
+    tensors.emplace_back(first, static_cast<std::size_t>(sizes[i]));
+    first += sizes[i];
+  }
+  return tensors;
+}
 
 namespace detail {
 

@@ -3,6 +3,7 @@
 
 #include <allfold/data_parallel/model.hpp>
 #include <allfold/data_parallel/replica_link.hpp>
+#include <allfold/type_name.hpp>
 
 namespace allfold::detail {
 
@@ -32,13 +33,6 @@ void check_own_shapes(Model& model, replica_link<Elements>& link,
               where);
 }
 
-/// Fowler, Noll and Vo's, 64 bits.
-constexpr std::uint64_t hash_of_text(std::string_view text) {
-  std::uint64_t hash = 0xcbf29ce484222325u;
-  for (const char each : text) hash = (hash ^ static_cast<unsigned char>(each)) * 0x100000001b3u;
-  return hash;
-}
-
 /// Every rank compares all ranks with rank 0, so that all come to the same conclusion.
 template <class Model, class Elements>
 void check_shapes_of_ranks(Model& model, replica_link<Elements>& link,
@@ -62,7 +56,7 @@ void check_shapes_of_ranks(Model& model, replica_link<Elements>& link,
   if constexpr (has_layouts<Model>) {
     std::size_t i = 0;
     for (const std::string& each : call_layouts(model)) {
-      compare(hash_of_text(each), [&](const auto&, std::size_t peer) {
+      compare(hash_of(each), [&](const auto&, std::size_t peer) {
         return parameter_name(model, i) + ", which is " + each + " here, is laid out on rank " +
                std::to_string(peer) + " otherwise than on rank 0";
       });
