@@ -79,7 +79,8 @@ class communicator {
 
   /// What all ranks do and have done, in words: for each its process, how many collectives it has
   /// completed, which it is in and for whom it waits, and its last `calls` calls, `remembered` at
-  /// most. Any thread may call, whatever the ranks are doing; it waits for nobody.
+  /// most. Any thread may call, whatever the ranks are doing. It waits for no rank, but up to half
+  /// a second for each whose process has just ended, until the process's parent has said how.
   std::string report(std::uint64_t calls = remembered) const { return report_of(*shared(), calls); }
 
   /// Carries out a schedule with the other ranks. The collectives call it; so may a user who brings

@@ -44,6 +44,21 @@ inline process_status status_of(pid_t process) {
   return found;
 }
 
+/// Where the numbers of processes mean what they mean here: the system's start, and the namespace
+/// of processes. Empty as far as the system does not say.
+inline std::string numbering_of_processes() {
+  std::string found;
+  char text[64];
+  if (std::FILE* const file = std::fopen("/proc/sys/kernel/random/boot_id", "re")) {
+    if (std::fgets(text, sizeof text, file) != nullptr)
+      found.assign(text, std::strcspn(text, "\n"));
+    std::fclose(file);
+  }
+  const ssize_t length = readlink("/proc/self/ns/pid", text, sizeof text);
+  if (length > 0) found += ' ' + std::string(text, static_cast<std::size_t>(length));
+  return found;
+}
+
 /// How a process ended: "was killed by signal 9 (Killed)", or without a signal "ended with status
 /// 1".
 inline std::string ending_in_words(int status, int signal) {
