@@ -29,7 +29,8 @@ struct seat : host::record {
   const std::uint64_t* sample = nullptr;  ///< something in its own memory, to be read by others
   kept_calls said;
   call_sites sites;
-  host::failure_kind thrown_kind;  ///< of what it threw, if that is not empty
+  host::failure_kind thrown_kind = host::failure_kind::lost;  ///< of what it threw, if that is not
+                                                              ///< empty
   char thrown[1024];               ///< by `spawn_processes`, when it is through
   std::byte* successor = nullptr;  ///< the state of the team that it proposes for who is left
 
