@@ -171,8 +171,9 @@ TEST_CASE("a team that fails reports it where its options say, once") {
   CHECK(text.find("allfold: report of 3 ranks\n") == 0);
   CHECK(number_of(text, "allfold: report") == 1);
   CHECK(number_of(text, "\n  barrier #0 (") == 3);
-  CHECK(has(text, "\nfailed: rank 2 threw: no more data; it has completed 1 collective, the last "
-                  "barrier #0 (direct) at report.cpp:"));
+  CHECK(has(text,
+            "\nfailed: rank 2 threw: no more data; it has completed 1 collective, the last "
+            "barrier #0 (direct) at report.cpp:"));
 }
 
 TEST_CASE("or where the environment says") {
