@@ -173,8 +173,8 @@ class communicator {
   /// Fails every level with what this rank has found, unless it has failed already. Any thread.
   void tell_all(const failure& found) {
     const std::lock_guard lock{failing_->mutex};
-    if (!failing_->told) failing_->told = found;
     for_each_level([&](tier, auto& level) { fail(level, found); });
+    if (!failing_->told) failing_->told = found;
   }
 
   /// Shows the other levels that this rank is in a collective of one.
