@@ -77,7 +77,7 @@ struct arguments : settings {
   std::vector<std::string> strategies{"all"};
   std::string json, plot, data = "/usr/share/datasets/fashion-mnist";
   std::size_t limit = 60000;
-  double at_least = 0;
+  demands asked;
 
   bool chosen(const configuration& one) const {
     const bool compressed = one.how == kind::compressed;
@@ -105,7 +105,11 @@ void declare(CLI::App& app, arguments& given) {
   app.add_option("--seed", given.seed, "of first parameters and of the order of samples");
   app.add_option("--limit", given.limit, "use the first samples only, to train and to test")
       ->check(CLI::Range(1, 60000));
-  app.add_option("--at-least", given.at_least, "fail if a test accuracy is below, in per cent")
+  app.add_option("--at-least", given.asked.at_least,
+                 "fail if a test accuracy is below, in per cent")
+      ->check(CLI::Range(0.0, 100.0));
+  app.add_option("--within", given.asked.within,
+                 "fail if a compression's is further from distributed<direct>'s, in points")
       ->check(CLI::Range(0.0, 100.0));
   app.add_option("--data", given.data, "folder of the four .gz files");
   app.add_option("--json", given.json, "write all figures into this file");
@@ -183,7 +187,7 @@ int run(const arguments& given) {
 
   const std::vector<outcome> outcomes = train(given, {given, training, test});
   print_table(outcomes);
-  const bool sound = print_findings(outcomes, given.at_least / 100);
+  const bool sound = print_findings(outcomes, given.asked);
   if (!given.json.empty()) write_json(given.json, here, given, outcomes);
   if (!given.plot.empty()) write_plot(given.plot, outcomes);
   return sound ? 0 : 1;

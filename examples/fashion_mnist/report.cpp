@@ -94,14 +94,18 @@ void compare_load(std::span<const outcome> outcomes) {
   if (!names.empty()) print(names, others);
 }
 
-void compare_accuracy(std::span<const outcome> outcomes) {
+// False if a compressed run is further from direct than so many points.
+bool compare_accuracy(std::span<const outcome> outcomes, double within) {
+  bool all = true;
   for (const outcome& run : outcomes) {
     const auto points = points_above_direct(run, outcomes);
     if (!run.is_compressed() || !points) continue;
     std::printf("- %s ends %.2f points %s %s: %s.\n", run.name.c_str(), std::abs(*points),
                 *points < 0 ? "below" : "above", direct_name,
                 within_one_point(*points) ? "within 1 point" : "NOT WITHIN 1 POINT");
+    all = all && std::abs(*points) <= within;
   }
+  return all;
 }
 
 bool reach(std::span<const outcome> outcomes, double least) {
@@ -163,13 +167,13 @@ void print_table(std::span<const outcome> outcomes) {
   print_compressed(outcomes);
 }
 
-bool print_findings(std::span<const outcome> outcomes, double least) {
+bool print_findings(std::span<const outcome> outcomes, const demands& asked) {
   const bool strategies = compare_strategies(outcomes);
   const bool ranks = compare_ranks(outcomes);
   compare_speed(outcomes);
   compare_load(outcomes);
-  compare_accuracy(outcomes);
-  return reach(outcomes, least) && strategies && ranks;
+  const bool compressed = compare_accuracy(outcomes, asked.within);
+  return reach(outcomes, asked.at_least / 100) && compressed && strategies && ranks;
 }
 
 }  // namespace fashion_mnist

@@ -18,8 +18,14 @@ inline bool within_one_point(double points) { return -1.0 <= points && points <=
 
 void print_table(std::span<const outcome> outcomes);
 
+// What test accuracies must be.
+struct demands {
+  double at_least = 0;  // in per cent
+  double within = 100;  // of distributed<direct>, where gradients are compressed, in points
+};
+
 // One line each on what the table shows. False where bits differ that must be the same, or where a
-// test accuracy is below `least`.
-bool print_findings(std::span<const outcome> outcomes, double least);
+// test accuracy is not what is asked for.
+bool print_findings(std::span<const outcome> outcomes, const demands& asked);
 
 }  // namespace fashion_mnist

@@ -205,3 +205,80 @@ TEST_CASE("an order of buckets of another model is refused") {
       CHECK_MESSAGE(each.says("is none of this model's 2"), each.text);
   }
 }
+
+TEST_CASE("what another rank left out is refused, and may be dropped") {
+  using strategy = distributed<direct, buckets<>, top_k<100>>;
+  std::vector<std::vector<std::byte>> saved(2);
+  spawn(2, [&](auto& world) {
+    models::arrays<float> model{{300}};
+    data_parallel<models::arrays<float>, strategy> replica{model, world};
+    const auto slopes = models::noise<float>(300, static_cast<unsigned>(world.rank()));
+    std::copy(slopes.begin(), slopes.end(), model.slopes[0].begin());
+    replica.reduce_gradients();
+    replica.step([] {});
+    state_writer writer;
+    put_replica(writer, "replica", replica);
+    saved[at(world.rank())] = writer.finish();
+  });
+  const auto read_by = [&](int ranks, auto from, residuals how) {
+    return run_ranks(ranks, [&](auto& world) {
+      models::arrays<float> model{{300}};
+      data_parallel<models::arrays<float>, strategy> replica{model, world};
+      get_replica(state_reader{saved[from(world.rank())]}, "replica", replica, how);
+      if (replica.steps() != 1) throw std::logic_error{"other steps"};
+      model.fill(0, 0);
+      replica.reduce_gradients();  // what was left out comes now, or never
+      const bool comes = model.slopes[0] != std::vector<float>(300);
+      if (comes != (how == residuals::own)) throw std::logic_error{"other residuals"};
+    });
+  };
+  const auto own = [](int rank) { return at(rank); };
+  const auto first = [](int) { return std::size_t{0}; };
+  for (const outcome& each : read_by(2, own, residuals::own))
+    CHECK_MESSAGE(each.how == ending::returned, each.text);
+  for (const int ranks : {1, 3})
+    for (const outcome& each : read_by(ranks, first, residuals::dropped))
+      CHECK_MESSAGE(each.how == ending::returned, each.text);
+  CHECK(read_by(2, first, residuals::own)[1].says(
+      "rank 1 of 2: the compression's state in \"replica\" is that of rank 0 of 2"));
+  CHECK(read_by(1, first, residuals::own)[0].says("rank 0 of 1"));
+}
+
+TEST_CASE("where no sum is rounded, another number of ranks goes on to the same bits") {
+  // Whole numbers, and learning rates that are powers of two: all sums are exact.
+  const auto trained = [](std::vector<int> ranks_by_epoch) {
+    std::vector<float> values(20, 0.0f);
+    std::vector<std::byte> saved;
+    for (std::size_t epoch = 0; epoch < ranks_by_epoch.size(); ++epoch)
+      spawn(ranks_by_epoch[epoch], [&](auto& world) {
+        models::arrays<float> model{{20}};
+        model.values[0] = values;
+        data_parallel<models::arrays<float>, distributed<ring>> replica{
+            model, world, {.scale = scale::sum}};
+        if (!saved.empty()) get_replica(state_reader{saved}, "replica", replica);
+        const distributed_sampler sampler{48, world, {.seed = 2}};
+        for (const auto batch : sampler.batches(epoch, at(12 / world.size()))) {
+          for (std::size_t i = 0; i < 20; ++i) {
+            float& slope = model.slopes[0][i] = 0;
+            for (const std::size_t sample : batch)
+              slope += static_cast<float>((sample * 7 + i * 3) % 11) - 4.0f;
+          }
+          replica.reduce_gradients();
+          replica.step([&](std::span<float> parameter, std::span<const float> gradient) {
+            for (std::size_t i = 0; i < parameter.size(); ++i) parameter[i] -= gradient[i] / 64;
+          });
+        }
+        allfold::barrier(world);  // all have read
+        if (world.rank() != 0) return;
+        values = model.values[0];
+        state_writer writer;
+        put_replica(writer, "replica", replica);
+        saved = writer.finish();
+      });
+    return values;
+  };
+  const std::vector<float> whole = trained({2, 2, 2});
+  CHECK(whole != std::vector<float>(20, 0.0f));
+  CHECK(models::same_bits(whole, trained({2, 3, 1})));
+  CHECK(models::same_bits(whole, trained({4, 1, 6})));
+}

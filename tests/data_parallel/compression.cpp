@@ -177,3 +177,15 @@ TEST_CASE("a compression of one's own") {
 }
 
 }  // namespace
+
+TEST_CASE("a replica's gradients are counted without a compression as well") {
+  allfold::spawn(2, [](auto& world) {
+    models::arrays<float> model{{100, 20}};
+    allfold::data_parallel<models::arrays<float>, allfold::distributed<allfold::direct>> replica{
+        model, world};
+    for (int pass = 0; pass < 2; ++pass) replica.reduce_gradients();
+    if (replica.compression().bytes_sent() != 2 * 480 ||
+        replica.compression().bytes_uncompressed() != 2 * 480)
+      throw std::logic_error{std::to_string(replica.compression().bytes_sent())};
+  });
+}

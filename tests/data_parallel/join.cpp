@@ -111,6 +111,7 @@ TEST_CASE("without the optimizer, the model of the last one wins") {
     if (model.values[0] != std::vector<float>(40, 13.0f + 12 + 11))
       throw std::logic_error{"other parameters"};
     if (model.statistics != std::vector<double>(3, 2.0)) throw std::logic_error{"other buffers"};
+    if (replica.steps() != 3) throw std::logic_error{"another number of steps"};
   });
   for (const outcome& each : all) CHECK_MESSAGE(each.how == ending::returned, each.text);
 }
@@ -195,4 +196,14 @@ TEST_CASE("all can be told as soon as one is through") {
     joined.finish();
   });
   for (const outcome& each : even) CHECK_MESSAGE(each.how == ending::returned, each.text);
+}
+
+TEST_CASE("a join within a join is refused") {
+  for (const outcome& each : run_ranks(2, [](auto& world) {
+         arrays model{{4}};
+         data_parallel<arrays, distributed<>> replica{model, world};
+         auto outer = replica.join();
+         auto inner = replica.join();
+       }))
+    CHECK_MESSAGE(each.says("a join was begun within another"), each.text);
 }

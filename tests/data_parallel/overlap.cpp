@@ -1,5 +1,6 @@
 // Gradients that are reduced in buckets, while the backward pass goes on or afterwards.
 #include <allfold/allfold.hpp>
+#include <allfold/launch/spawn_processes.hpp>
 
 #include "communicator/outcome.hpp"
 #include "models.hpp"
@@ -264,6 +265,10 @@ TEST_CASE("buckets can be rebuilt once, as rank 0's gradients were ready") {
           if (replica.buckets()[b].members != expected[b]) throw std::logic_error{"other buckets"};
         if ((step == 0) == (before == describe(replica.buckets())))
           throw std::logic_error{"rebuilt at another time"};
+        for (const bucket_times& each : replica.bucket_timeline())
+          if (each.bytes == 0 || each.end < each.begin || each.begin < each.ready ||
+              each.ready == bucket_times::moment{})
+            throw std::logic_error{"buckets without times"};
         for (const auto& each : model.slopes)
           for (const float value : each)
             if (value != static_cast<float>(1 + step)) throw std::logic_error{"a wrong mean"};
@@ -272,3 +277,53 @@ TEST_CASE("buckets can be rebuilt once, as rank 0's gradients were ready") {
     for (const outcome& each : all) CHECK_MESSAGE(each.how == ending::returned, each.text);
   }
 }
+
+TEST_CASE("an order that was rebuilt is taken back with a state from before") {
+  const auto all = run_ranks(2, [](auto& world) {
+    arrays model{{50, 50, 50, 50}};
+    data_parallel<arrays, distributed<direct, buckets<200, 400>>> replica{
+        model, world, {.rebuild_buckets = true}};
+    const std::string first = describe(replica.buckets());
+    const replica_state saved = replica.state();
+    const auto pass = [&] {
+      replica.backward([](auto&& ready) {
+        for (const std::size_t i : std::array<std::size_t, 4>{2, 0, 3, 1}) ready(i);
+      });
+    };
+    pass();
+    const std::string rebuilt = describe(replica.buckets());
+    if (rebuilt == first) throw std::logic_error{"not rebuilt"};
+    replica.restore(saved);
+    if (describe(replica.buckets()) != first) throw std::logic_error{"not taken back"};
+    pass();
+    if (describe(replica.buckets()) != rebuilt) throw std::logic_error{"not rebuilt again"};
+  });
+  for (const outcome& each : all) CHECK_MESSAGE(each.how == ending::returned, each.text);
+}
+
+TEST_CASE("a pass that reduces nothing has no times of buckets") {
+  const auto all = run_ranks(2, [](auto& world) {
+    arrays model{{50, 50}};
+    data_parallel<arrays, distributed<>> replica{model, world};
+    replica.reduce_gradients();
+    if (replica.bucket_timeline().size() != 1) throw std::logic_error{"no times"};
+    const auto guard = replica.no_sync();
+    replica.backward([](auto&& ready) { ready(0, 2); });
+    if (!replica.bucket_timeline().empty()) throw std::logic_error{"another pass's times"};
+  });
+  for (const outcome& each : all) CHECK_MESSAGE(each.how == ending::returned, each.text);
+}
+
+#if defined(__linux__)
+TEST_CASE("all ranks overlap or none, though some have fewer cores") {
+  spawn_processes(3, [](auto& world) {
+    if (world.rank() == 1) pin_this_thread(0);
+    arrays model{{50, 50}};
+    data_parallel<arrays, distributed<>> replica{model, world};
+    model.fill(0, static_cast<float>(world.rank()));
+    replica.backward([](auto&& ready) { ready(0, 2); });
+    if (model.slopes[0][0] != 1.0f) throw std::logic_error{"a wrong mean"};
+    if (replica.overlaps()) throw std::logic_error{"a thread without a core"};
+  });
+}
+#endif

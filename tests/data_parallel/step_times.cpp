@@ -117,3 +117,27 @@ TEST_CASE("a step's first pass begins anew") {
     }
   }
 }
+
+TEST_CASE("a rank that shadows others counts the last of their steps") {
+  step_times::duration last{}, whole{};
+  spawn(2, [&](auto& world) {
+    arrays model{{1000}};
+    data_parallel<arrays, distributed<>> replica{model, world};
+    auto joined = replica.join();
+    for (int step = 0; step < 8 && world.rank() == 0; ++step) {
+      replica.backward([](auto&& ready) {
+        sleep_for(20ms);
+        ready(0);
+      });
+      replica.step([] {});
+    }
+    step_times::duration taken{};
+    {
+      const detail::stopwatch counting{taken};
+      joined.finish([] {});
+    }
+    if (world.rank() == 1) last = replica.times().communication, whole = taken;
+  });
+  CHECK(last >= 10ms);
+  CHECK(last < whole / 2);
+}

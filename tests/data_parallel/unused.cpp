@@ -165,3 +165,42 @@ TEST_CASE_TEMPLATE("under local SGD parameters are averaged now and then", algor
       }
     }));
 }
+
+TEST_CASE("where ranks step by themselves each has parameters of its own that are not used") {
+  for (const unused policy : {unused::zero, unused::keep})
+    check_returned(run_ranks(3, [&](auto& world) {
+      arrays model{{40, 9}};
+      data_parallel<arrays, local_sgd<2>> replica{model, world, {.unused = policy}};
+      model.fill(0, 7.0f);
+      replica.backward([&](auto&& ready) {
+        if (world.rank() == 1) ready(0);
+        ready(1);
+      });
+      const bool kept = world.rank() == 1 || policy == unused::keep;
+      expect(all_are(model.slopes[0], kept ? 7.0f : 0.0f), "not what the policy says");
+      expect(all_are(model.slopes[1], 7.0f), "what was used was changed");
+    }));
+  for (const outcome& each : run_ranks(3, [](auto& world) {
+         arrays model{{40, 9}};
+         data_parallel<arrays, local_sgd<2>> replica{model, world};
+         replica.backward([&](auto&& ready) {
+           if (world.rank() != 1) ready(0);
+           ready(1);
+         });
+         replica.step([] {});
+         replica.backward([](auto&& ready) { ready(0, 2); });
+         replica.step([] {});
+       })) {
+    CHECK_MESSAGE(each.says("parameter 0 (layer0.weight) was never ready"), each.text);
+    CHECK_MESSAGE(each.says("rank 1"), each.text);
+  }
+}
+
+TEST_CASE("unused::keep would lose what a compression has left out") {
+  using strategy = distributed<direct, buckets<>, wire<bfloat16, error_feedback::on>>;
+  for (const outcome& each : run_ranks(2, [](auto& world) {
+         arrays model{{10}};
+         data_parallel<arrays, strategy> replica{model, world, {.unused = unused::keep}};
+       }))
+    CHECK_MESSAGE(each.says("unused::keep does not go with a compression"), each.text);
+}

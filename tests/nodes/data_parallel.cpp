@@ -1,7 +1,7 @@
 // Training on several nodes: by direct to the bits of one node, by hierarchical alike on all ranks.
 #include <allfold/allfold.hpp>
 
-#include "../data_parallel/models.hpp"
+#include "../data_parallel/serial_training.hpp"
 
 #include <doctest/doctest.h>
 
@@ -152,4 +152,99 @@ TEST_CASE("strategies train with an engine across nodes") {
                 expected_near));
     CHECK(equal(trained<distributed<>, float>(world), expected_near));
   });
+}
+
+namespace {
+
+using training::record;
+using training::task;
+using node_world = allfold::nodes::communicator<test::threads, test::threads>;
+using few_bytes = allfold::buckets<100, 200>;
+
+/// A training by hierarchical, and how close it comes to one process that folds in rank order.
+struct feature {
+  const char* name;
+  task what;
+  training::rules how{training::folds_of<direct>};
+  double tolerance = 1e-5;
+};
+
+/// Every rank's training by `train`, on nodes.
+std::vector<record> trained_on(shape its, record (*train)(node_world&, const task&),
+                               const task& what) {
+  std::vector<record> all(static_cast<std::size_t>(its.nodes * its.lanes));
+  allfold::spawn(its.nodes * its.lanes, [&](test::threads& flat) {
+    test::world world{flat, its};
+    all[static_cast<std::size_t>(world.rank())] = train(world, what);
+  });
+  return all;
+}
+std::vector<record> trained_serially(int ranks, const feature& it) {
+  return training::serial_training{it.how, ranks, it.what}.run();
+}
+/// The numbers that ranks must have alike in the end: the last parameters, but under local SGD
+/// those that were averaged in the step before.
+std::vector<float> common_end(const record& its, const feature& it) {
+  std::size_t count = 0;
+  for (const std::size_t size : it.what.sizes) count += size;
+  const auto end = its.parameters.end() - static_cast<long>(it.how.every > 0 ? 2 * count : 0);
+  return {end - static_cast<long>(count), end};
+}
+
+void check_feature(record (*train)(node_world&, const task&), const feature& it) {
+  CAPTURE(it.name);
+  for (const shape its : {shape{1, 1}, {2, 1}, {1, 3}, {3, 1}, {2, 2}, {5, 1}, {1, 5}}) {
+    CAPTURE(its.nodes);
+    CAPTURE(its.lanes);
+    const auto found = trained_on(its, train, it.what);
+    const auto expected = trained_serially(its.nodes * its.lanes, it);
+    for (std::size_t rank = 0; rank < found.size(); ++rank) {
+      CHECK(training::distance(found[rank], expected[rank]) < it.tolerance);
+      CHECK(models::same_bits(common_end(found[rank], it), common_end(found[0], it)));
+    }
+  }
+}
+
+const task all_ranks{.uneven = true};
+const task live_ranks{.uneven = true, .join = {.divide_by = allfold::divide_by::live_ranks}};
+const task samples{.options = {.scale = allfold::scale::mean_over_samples}, .uneven = true};
+const task zeros{.options = {.unused = allfold::unused::zero}, .passes = 2, .skips = true};
+const task kept{.options = {.unused = allfold::unused::keep}, .skips = true};
+const task accumulated{.passes = 3};
+const task clipped{.largest_norm = 2};
+const task narrowed{.compression = training::chosen_compression::all{std::in_place_index<1>}};
+const task selected{.compression = training::chosen_compression::all{std::in_place_index<2>},
+                    .uneven = true};
+constexpr training::rules by_local_sgd{.fold = training::folds_of<direct>, .every = 2, .from = 1};
+constexpr training::rules compressing{.fold = training::folds_of<direct>, .compresses = true};
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("uneven inputs, unused parameters and the like go with hierarchical", algorithm,
+                   hierarchical<>, hierarchical<ring, tree>) {
+  const auto reducing = &training::train<distributed<algorithm, few_bytes>, node_world>;
+  const auto averaging =
+      &training::train<allfold::local_sgd<2, 1, distributed<algorithm, few_bytes>>, node_world>;
+  const auto narrowing =
+      &training::train<distributed<algorithm, few_bytes, training::chosen_compression>, node_world>;
+  check_feature(reducing, {"all ranks", all_ranks});
+  check_feature(reducing, {"live ranks", live_ranks});
+  check_feature(reducing, {"samples", samples});
+  check_feature(reducing, {"zero", zeros});
+  check_feature(reducing, {"keep", kept});
+  check_feature(reducing, {"accumulation", accumulated});
+  check_feature(reducing, {"clipping", clipped});
+  check_feature(averaging, {"local SGD", {}, by_local_sgd});
+  check_feature(narrowing, {"wire", narrowed, compressing, 0.01});
+  check_feature(narrowing, {"top_k", selected, compressing});
+}
+TEST_CASE("another training than that is further away, by hierarchical too") {
+  const auto train = &training::train<distributed<hierarchical<>, few_bytes>, node_world>;
+  task cleared = kept;
+  cleared.options.unused = allfold::unused::zero;
+  const std::pair<task, task> pairs[] = {
+      {all_ranks, live_ranks}, {live_ranks, samples}, {kept, cleared}, {clipped, {}}};
+  for (const auto& [what, other] : pairs)
+    CHECK(training::distance(trained_on({2, 2}, train, what)[1],
+                             trained_serially(4, {"other", other})[1]) > 0.02);
 }

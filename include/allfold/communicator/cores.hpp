@@ -2,9 +2,12 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <string>
 #include <thread>
 
 #if defined(__linux__)
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <unistd.h>
@@ -20,6 +23,26 @@ inline int usable_cores() {
 #endif
   const unsigned known = std::thread::hardware_concurrency();
   return known == 0 ? 1 : static_cast<int>(known);
+}
+
+/// A number that processes have alike if they may run on the same cores of the same machine; two
+/// that have it alike by chance are not to be expected. 0 where that can't be known.
+inline std::uint64_t identity_of_cores() {
+#if defined(__linux__)
+  cpu_set_t cores;
+  if (sched_getaffinity(getpid(), sizeof(cores), &cores) != 0) return 0;
+  std::string text(36, '\0');  // of the machine since it was started
+  const int file = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+  if (file < 0 || read(file, text.data(), text.size()) < 0) text.clear();
+  if (file >= 0) close(file);
+  for (std::size_t core = 0; core < CPU_SETSIZE; ++core)
+    text += CPU_ISSET(core, &cores) ? '1' : '0';
+  std::uint64_t hash = 0xcbf29ce484222325u;  // FNV-1a
+  for (const char each : text) hash = (hash ^ static_cast<unsigned char>(each)) * 0x100000001b3u;
+  return hash;
+#else
+  return 0;
+#endif
 }
 
 /// Lets the calling thread run on all cores that the process may use, though the thread that began

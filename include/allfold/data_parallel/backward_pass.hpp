@@ -15,6 +15,13 @@ struct pass_traits {
   std::vector<bucket> (*plan)(const std::vector<gradient_shape>&, const std::vector<std::size_t>&);
 };
 
+/// What becomes of a pass's gradients.
+enum class gradient_use : std::uint8_t {
+  reduced,     ///< combined over the ranks
+  own,         ///< for the rank's own step
+  accumulated  ///< added to by later passes
+};
+
 /// Used by the rank's thread. Elements in host memory may be left unused.
 template <class Elements>
 class backward_pass {
@@ -35,15 +42,18 @@ class backward_pass {
                  where} {
     if (space == memory_space::device && options.unused != unused::error)
       give_up("models in a device's memory must use every parameter: unused::error", where);
-    for (std::size_t index = gradients_.size(); index > 0; --index) order_.push_back(index - 1);
+    expect_reverse_order();
     plan();
   }
 
-  /// `reduces`: gradients are combined in this pass, like this.
-  void begin(bool reduces, combination how, std::source_location where) {
+  /// `how`: gradients are combined like this, if they are reduced.
+  void begin(gradient_use use, combination how, std::source_location where) {
     std::fill(ready_.begin(), ready_.end(), false);
-    reduces_ = reduces;
-    if (reduces_) reducer_.begin(how, where);
+    use_ = use;
+    if (reduces())
+      reducer_.begin(how, where);
+    else
+      reducer_.rest();
     if (watches()) order_.clear();
   }
   /// Gradients from first to last − 1 will not change any more; see `reducer::ready`.
@@ -62,18 +72,17 @@ class backward_pass {
       ready_[index] = used_[index] = true;
       if (watches()) order_.push_back(index);
     }
-    if (reduces_) reducer_.ready(first, last, stream);
+    if (reduces()) reducer_.ready(first, last, stream);
   }
   /// Gradients that were not ready are dealt with, and all are reduced. `shadows`: this rank has no
   /// inputs any more. Returns how long gradients were reduced before this call.
   std::chrono::nanoseconds finish(std::source_location where, bool shadows) {
-    if (!reduces_) return {};
-    const auto begin = std::chrono::steady_clock::now();
-    const put_aside<Elements> kept = settle_unused(where, shadows);
-    reducer_.finish();
-    kept.restore();
-    const std::chrono::nanoseconds before = reducer_.done_before(begin);
-    if (watches()) rebuild(where);
+    if (use_ == gradient_use::accumulated) return {};
+    std::chrono::nanoseconds before{};
+    if (reduces())
+      before = reduce(where, shadows);
+    else
+      settle_own(where);
     std::fill(used_.begin(), used_.end(), false);
     return before;
   }
@@ -103,9 +112,10 @@ class backward_pass {
         give_up("the restored order of " + std::to_string(order.size()) +
                     " gradients is none of this model's " + std::to_string(gradients_.size()),
                 where);
-    if (order.empty()) return;
-    rebuilt_ = true;
+    if (order.empty() && !rebuilt_) return;
+    rebuilt_ = !order.empty();
     order_.assign(order.begin(), order.end());
+    if (order.empty()) expect_reverse_order();
     plan();
   }
 
@@ -113,13 +123,40 @@ class backward_pass {
   std::string name_of(std::size_t index) const {
     return traits_.name_of_parameter(traits_.model, index);
   }
+  bool reduces() const { return use_ == gradient_use::reduced; }
   /// True until buckets are rebuilt.
-  bool watches() const { return reduces_ && options_.rebuild_buckets && !rebuilt_; }
+  bool watches() const { return reduces() && options_.rebuild_buckets && !rebuilt_; }
 
+  /// A backward pass comes to what the forward pass used last.
+  void expect_reverse_order() {
+    for (std::size_t index = gradients_.size(); index > 0; --index) order_.push_back(index - 1);
+  }
   void plan() {
     std::vector<gradient_shape> shapes;
     for (const Elements each : gradients_) shapes.push_back({each.size_bytes(), 0});
     reducer_.plan(traits_.plan(shapes, order_));
+  }
+
+  /// Returns how long gradients were reduced before this call.
+  std::chrono::nanoseconds reduce(std::source_location where, bool shadows) {
+    const auto begin = std::chrono::steady_clock::now();
+    const put_aside<Elements> kept = settle_unused(where, shadows);
+    reducer_.finish();
+    kept.restore();
+    const std::chrono::nanoseconds before = reducer_.done_before(begin);
+    if (watches()) rebuild(where);
+    return before;
+  }
+  /// Where the rank steps by itself, unused::keep is about what it has not used itself.
+  void settle_own(std::source_location where) {
+    for (std::size_t i = 0; i < used_.size(); ++i) {
+      if (used_[i]) continue;
+      if (options_.unused == unused::error) give_up_unused(i, where);
+      if (options_.unused == unused::zero) clear(gradients_[i], where);
+    }
+  }
+  [[noreturn]] void give_up_unused(std::size_t index, std::source_location where) {
+    give_up("the gradient of " + name_of(index) + " was never ready in this backward", where);
   }
 
   /// Sets gradients to zero that this rank has not used, and has the reducer wait for none. What no
@@ -130,7 +167,7 @@ class backward_pass {
     if (options_.unused == unused::keep) somewhere = used_somewhere(where);
     for (std::size_t i = 0; i < ready_.size(); ++i) {
       if (!ready_[i] && !used_[i] && !shadows && options_.unused == unused::error)
-        give_up("the gradient of " + name_of(i) + " was never ready in this backward", where);
+        give_up_unused(i, where);
       if (!somewhere[i] && options_.unused == unused::keep) kept.add(gradients_[i]);
       if (!used_[i]) clear(gradients_[i], where);
       if (!ready_[i]) reducer_.ready(i, i + 1);
@@ -170,7 +207,7 @@ class backward_pass {
   std::vector<char> ready_;         ///< in this pass
   std::vector<char> used_;          ///< in any pass since gradients were reduced last
   std::vector<std::size_t> order_;  ///< in which gradients are expected to be ready, or were
-  bool reduces_ = false;
+  gradient_use use_ = gradient_use::reduced;
   bool rebuilt_ = false;
   reducer<Elements> reducer_;  // last: its thread uses the others
 };

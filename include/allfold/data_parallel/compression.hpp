@@ -153,8 +153,10 @@ class uncompressed : public byte_counters {
   template <class T, class Ranks>
   void combine(std::span<T> gradient, std::size_t, Ranks& ranks) {
     ranks.reduce(gradient);
-    count(gradient.size_bytes(), gradient.size_bytes());
+    count_reduced(gradient.size_bytes());
   }
+  /// So many bytes of gradients were reduced without `combine`.
+  void count_reduced(std::size_t bytes) { count(bytes, bytes); }
   template <class Visit>
   void visit_state(Visit&&) {}
 };

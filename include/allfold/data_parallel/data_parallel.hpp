@@ -38,8 +38,13 @@ class data_parallel {
     detail::check_own_shapes(model_, *link_, parameters_, gradients_, where);
     detail::check_shapes_of_ranks(model_, *link_, parameters_, where);
     adopt(0, where);
-    if (options_.rebuild_buckets && !std::is_same_v<typename Strategy::compression, uncompressed>)
-      detail::give_up(*link_, "rebuild_buckets does not go with a compression", where);
+    if constexpr (!std::is_same_v<typename Strategy::compression, uncompressed>) {
+      if (options_.rebuild_buckets)
+        detail::give_up(*link_, "rebuild_buckets does not go with a compression", where);
+      // What was left out earlier of a gradient that is not used now would be lost.
+      if (options_.unused == unused::keep)
+        detail::give_up(*link_, "unused::keep does not go with a compression", where);
+    }
     make_pass(where);
   }
 
@@ -95,7 +100,9 @@ class data_parallel {
   }
 
   /// Lets ranks run out of inputs at different times; see join.hpp.
-  [[nodiscard]] join_scope<data_parallel> join(join_options how = {}) {
+  [[nodiscard]] join_scope<data_parallel> join(
+      join_options how = {}, std::source_location where = std::source_location::current()) {
+    if (joining_ != nullptr) pass_->give_up("a join was begun within another", where);
     return join_scope<data_parallel>{*this, how};
   }
 
@@ -163,7 +170,8 @@ class data_parallel {
   }
   /// Which gradients are reduced together, in this order.
   const std::vector<bucket>& buckets() const { return pass_->reductions().buckets(); }
-  /// When the last backward pass's buckets were complete and when they were reduced.
+  /// When the last backward pass's buckets were complete and when they were reduced; empty if it
+  /// reduced nothing.
   const std::vector<bucket_times>& bucket_timeline() const { return pass_->reductions().times(); }
   /// True if gradients are reduced while the backward pass goes on.
   bool overlaps() const { return pass_->reductions().overlaps(); }
@@ -269,13 +277,15 @@ class data_parallel {
     clock_.communicate([&] { begin_pass(samples, where); });
   }
   void begin_pass(std::size_t samples, std::source_location where) {
-    const bool reduces = !accumulates() && !is_local();
+    const auto use = accumulates() ? detail::gradient_use::accumulated
+                     : is_local()  ? detail::gradient_use::own
+                                   : detail::gradient_use::reduced;
     detail::combination how{options_.scale == scale::mean_over_ranks, {}};
     if (how.averages && there_.live > 0 && there_.live < size())
       how.weight = static_cast<double>(size()) / there_.live;
-    if (reduces && options_.scale == scale::mean_over_samples)
+    if (use == detail::gradient_use::reduced && options_.scale == scale::mean_over_samples)
       how.weight = share_of_samples(samples, where);
-    pass_->begin(reduces, how, where);
+    pass_->begin(use, how, where);
   }
   void finish(std::source_location where, bool shadows) {
     std::chrono::nanoseconds hidden{};
@@ -291,8 +301,12 @@ class data_parallel {
   /// Another rank's pass, for one that has no inputs any more.
   void shadow(const detail::turn_out& there, std::source_location where) {
     there_ = there;
-    send_buffers(where);
-    begin_pass(0, where);
+    clock_.begin_pass();
+    if (!accumulates()) clock_.end_passes();
+    clock_.communicate([&] {
+      send_buffers(where);
+      begin_pass(0, where);
+    });
     finish(where, true);
   }
   /// Takes a rank's parameters and buffers.

@@ -66,6 +66,8 @@ class join_scope {
                   "allfold: where one rank steps for all, give finish(…) the optimizer");
     shadow([] {}, where);
     replica_.adopt(last_, where);
+    replica_.steps_ =
+        replica_.link_->gather(replica_.steps_, where)[static_cast<std::size_t>(last_)];
   }
 
   /// Before each backward pass: asks all ranks. `through`: this one has no inputs any more.

@@ -36,10 +36,10 @@ class reducer {
   reducer(link_type& link, const std::vector<Elements>& gradients,
           const std::vector<char>& joins_next, overlap how, std::source_location where)
       : link_{link}, gradients_{gradients}, joins_next_{joins_next} {
-    if (how == overlap::automatic)
-      how = link.enqueues_at_once() || usable_cores() >= 2 * link.size() ? overlap::by_thread
-                                                                         : overlap::none;
-    if (how == overlap::by_thread && link.size() > 1) channel_ = link.companion(where);
+    if (link.size() > 1 && how != overlap::none) {
+      has_core_ = finds_core(where);
+      if (how == overlap::by_thread || all_can_overlap(where)) channel_ = link.companion(where);
+    }
     order_.emplace(link_, reducing());
   }
   reducer(const reducer&) = delete;
@@ -61,13 +61,15 @@ class reducer {
       append_stretches(buckets_[b].members);
       first_.push_back(stretches_.size());
     }
-    times_.assign(buckets_.size(), {});
     if (!channel_ || channel_->enqueues_at_once() || buckets_.empty()) return;
-    thread_.emplace(reduction{this}, 2 * link_.size() > usable_cores());
+    thread_.emplace(reduction{this}, !has_core_);
   }
 
+  /// A backward pass begins whose gradients won't be reduced.
+  void rest() { times_.clear(); }
   /// A backward pass begins whose gradients will be reduced.
   void begin(combination how, std::source_location where) {
+    times_.assign(buckets_.size(), {});
     how_ = how;
     where_ = where;
     next_ = 0;
@@ -114,7 +116,7 @@ class reducer {
 
   bool overlaps() const { return channel_ != nullptr; }
   const std::vector<bucket>& buckets() const { return buckets_; }
-  /// Of the last backward pass, by bucket.
+  /// Of the last backward pass, by the buckets that there were in it; empty if it reduced nothing.
   const std::vector<bucket_times>& times() const { return times_; }
   /// How many collectives reduce all gradients.
   std::size_t stretches() const { return stretches_.size(); }
@@ -134,6 +136,19 @@ class reducer {
   };
   using order = std::conditional_t<link_type::space == memory_space::device,
                                    bucket_order<link_type>, no_order<link_type>>;
+
+  /// True if there is a core for a second thread of each rank on this one's cores.
+  bool finds_core(std::source_location where) const {
+    const std::uint64_t mine = identity_of_cores();
+    const std::vector<std::uint64_t> all = link_.gather(mine, where);
+    return usable_cores() >= 2 * std::count(all.begin(), all.end(), mine);
+  }
+  /// All ranks overlap or none, and each has its own number of cores.
+  bool all_can_overlap(std::source_location where) const {
+    const std::vector<std::uint64_t> all =
+        link_.gather(link_.enqueues_at_once() || has_core_ ? 1 : 0, where);
+    return std::find(all.begin(), all.end(), 0u) == all.end();
+  }
 
   link_type& reducing() { return channel_ ? *channel_ : link_; }
 
@@ -178,6 +193,7 @@ class reducer {
   std::size_t next_ = 0;  ///< the bucket to be reduced next
   combination how_;
   std::source_location where_;
+  bool has_core_ = false;               ///< for a thread of its own
   std::uint64_t base_ = 0;              ///< the job that is bucket 0 of this pass
   std::unique_ptr<link_type> channel_;  ///< what gradients are reduced by during a backward pass
   std::optional<order> order_;

@@ -134,6 +134,7 @@ class linked_by final : public replica_link<Elements> {
     if (how.weight && size() > 1) multiply(world_, gradient, *how.weight);
     if constexpr (std::is_same_v<Compression, uncompressed>) {
       if (size() == 1) return;  // the sum and the mean of one are itself
+      compression_.count_reduced(gradient.size_bytes());
       if (how.averages)
         Strategy::reduce(world_, gradient, allfold::average{}, where);
       else

@@ -1,4 +1,5 @@
-"""Reads a trace as any program would, and checks what Perfetto needs to draw it:
+"""Reads traces as any program would, and checks what Perfetto needs to draw them, and that those of
+replicas show buckets that are reduced during the backward pass, or after it:
 
     python3 read_trace.py <write_samples>
 """
@@ -13,6 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 
 RANKS, STEPS, BUCKETS = 3, 3, 2
+REPLICAS_BUCKETS, BUCKET_BYTES = 4, 4_000
 
 
 def load(text):
@@ -77,10 +79,59 @@ def check_controls(trace):
     assert any("no name" in each for each in complaints(nameless)), "no name is not noticed"
 
 
+def early_buckets(trace):
+    """How many buckets of a replica's trace began before their backward pass had ended. All must be
+    there, and be reduced one after the other in their order."""
+    passes = defaultdict(lambda: {"buckets": []})
+    for event in trace["traceEvents"]:
+        if event["ph"] == "X":
+            its = passes[event["pid"], event["args"]["step"]]
+            if event["name"] == "bucket":
+                assert event["tid"] == 1 and event["args"]["bytes"] == BUCKET_BYTES, event
+                its["buckets"].append(event)
+            else:
+                assert event["name"] == "backward" and "backward" not in its, event
+                its["backward"] = event
+    assert len(passes) == RANKS * STEPS, passes.keys()
+    early = 0
+    for its in passes.values():
+        buckets = sorted(its["buckets"], key=lambda it: it["args"]["bucket"])
+        assert [it["args"]["bucket"] for it in buckets] == list(range(REPLICAS_BUCKETS)), buckets
+        now = its["backward"]["ts"]
+        for bucket in buckets:
+            assert bucket["ts"] >= now, f"bucket {bucket['args']['bucket']} is out of order"
+            now = bucket["ts"] + bucket["dur"]
+        end = its["backward"]["ts"] + its["backward"]["dur"]
+        early += sum(bucket["ts"] < end for bucket in buckets)
+    return early
+
+
+def check_order_control(trace):
+    """Buckets that are reduced in another order must be noticed."""
+    other = copy.deepcopy(trace)
+    for event in other["traceEvents"]:
+        if event["name"] == "bucket":
+            event["args"]["bucket"] ^= 1
+    try:
+        early_buckets(other)
+    except AssertionError as noticed:
+        assert "out of order" in str(noticed), noticed
+    else:
+        raise AssertionError("another order is not noticed")
+
+
 with tempfile.TemporaryDirectory() as folder:
     subprocess.run([sys.argv[1], folder], check=True)
-    trace = load((Path(folder) / "trace.json").read_text(encoding="utf-8"))
-assert complaints(trace) == [], complaints(trace)
+    trace, meanwhile, afterwards = (
+        load((Path(folder) / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("trace", "meanwhile", "afterwards")
+    )
+for each in trace, meanwhile, afterwards:
+    assert complaints(each) == [], complaints(each)
 check_content(trace)
 check_controls(trace)
-print(f"{len(trace['traceEvents'])} events are right, and two that are wrong are noticed")
+assert early_buckets(meanwhile) == RANKS * STEPS * REPLICAS_BUCKETS, early_buckets(meanwhile)
+assert early_buckets(afterwards) == 0, early_buckets(afterwards)
+check_order_control(meanwhile)
+print(f"{len(trace['traceEvents'])} events are right, and two that are wrong are noticed; buckets are")
+print("reduced during the backward pass or after it, in their order, and another order is noticed")
