@@ -482,7 +482,7 @@ inline std::string expected_place(const experiment& how) {
 inline std::string expected_time(const experiment& how) {
   if (how.when <= phase::coming_together) return R"(within \d+ ms)";
   if (is_silent(how.what)) return R"(; it (has not moved meanwhile|[a-z ]+ \d+ ms( ago)?)$)";
-  return R"((has not moved for at least|was last seen to move|; it left) \d+ ms|^rank \d+ threw)";
+  return R"((has not moved for at least|was last seen to move|, and it left) \d+ ms|^rank \d+ threw)";
 }
 
 /// What is wrong with what the ranks were told; empty if nothing is.

@@ -24,7 +24,7 @@ class witness {
       text += " is gone: it was in " + team_.words_of(lost, its.completed);
     else
       text += " is gone after completing " + done_by(team_, lost);
-    text += its.left ? "; it left " + since_it_left(lost) + " ago"
+    text += its.left ? ", and it left " + since_it_left(lost) + " ago"
                      : ", and " + eyes_.of(lost).in_words();
     return text + ", and " + name_of(rank_) + " waits for " +
            (lost == peer ? "it" : name_of(peer)) + " in " + mine_;
