@@ -25,6 +25,7 @@ struct process_status {
   char state = 0;
   std::uint64_t begin = 0;
 };
+/// That of a process, at this moment.
 inline process_status status_of(pid_t process) {
   char path[32], text[1024];
   std::snprintf(path, sizeof path, "/proc/%ld/stat", static_cast<long>(process));

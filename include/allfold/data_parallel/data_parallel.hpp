@@ -11,8 +11,8 @@
 
 namespace allfold {
 
-/// One rank's replica of a model. `Strategy` is primary_device<root>, distributed<Algorithm> or
-/// local_sgd<…>. Used by its rank's thread; the model and the communicator must outlive it. All
+/// One rank's replica of a model. `Strategy` is `primary_device<root>`, `distributed<Algorithm>` or
+/// `local_sgd<…>`. Used by its rank's thread; the model and the communicator must outlive it. All
 /// ranks make one and call the same functions in the same order.
 template <trainable_model Model, class Strategy>
 class data_parallel {
