@@ -16,6 +16,7 @@ namespace allfold::mpi {
 
 /// What MPI may use while a call is under way, and afterwards, if it was given up.
 struct in_flight {
+  /// A call as its rank has said it to the others.
   struct said_call {
     std::uint64_t fingerprint;
     char words[504];

@@ -22,6 +22,7 @@ struct standing {
   std::uint64_t moves() const { return 2 * completed + turns + (inside ? 1 : 0); }
 };
 
+/// Where a rank of the team stands at this moment, as far as it can be seen from outside.
 template <class Team>
 standing standing_of(Team& team, int rank) {
   const auto& its = team.of(rank);

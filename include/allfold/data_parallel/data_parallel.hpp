@@ -7,17 +7,21 @@
 #include <allfold/data_parallel/model_access.hpp>
 #include <allfold/data_parallel/no_sync.hpp>
 #include <allfold/data_parallel/replica_state.hpp>
+#include <allfold/data_parallel/requirements.hpp>
 #include <allfold/data_parallel/step_times.hpp>
 
 namespace allfold {
 
-/// One rank's replica of a model. `Strategy` is primary_device<root>, distributed<Algorithm> or
-/// local_sgd<…>. Used by its rank's thread; the model and the communicator must outlive it. All
+/// One rank's replica of a model. `Strategy` is `primary_device<root>`, `distributed<Algorithm>` or
+/// `local_sgd<…>`. Used by its rank's thread; the model and the communicator must outlive it. All
 /// ranks make one and call the same functions in the same order.
-template <trainable_model Model, class Strategy>
+template <class Model, class Strategy>  // a trainable_model; what it lacks is said in a sentence
 class data_parallel {
+  static_assert(detail::require_model<Model>());
+
  public:
   using element = model_element<Model>;
+  static_assert(detail::require_strategy<Strategy, element>());
   static constexpr memory_space space = model_space<Model>;
   using elements = span_in<element, space>;
   static constexpr bool steps_everywhere = Strategy::steps_everywhere;
@@ -35,6 +39,7 @@ class data_parallel {
         parameters_{detail::spans_of<element, space>(detail::call_parameters(model))},
         arena_{detail::bound_gradients<element, space>(world, model, parameters_)},
         gradients_{detail::spans_of<element, space>(detail::call_gradients(model))} {
+    static_assert(detail::require_strategy_on<Strategy, World, elements>());
     detail::check_own_shapes(model_, *link_, parameters_, gradients_, where);
     detail::check_shapes_of_ranks(model_, *link_, parameters_, where);
     adopt(0, where);
