@@ -1,4 +1,4 @@
-// expect: trainable_model
+// expect: a model has gradients\(\), a member or a free function beside its type
 #include <allfold/allfold.hpp>
 
 #include <array>

@@ -10,6 +10,7 @@
 #include <allfold/execution/host.hpp>
 #include <allfold/schedule/automatic.hpp>
 #include <allfold/schedule/proof.hpp>
+#include <allfold/schedule/requirements.hpp>
 #include <span>
 
 namespace allfold {
@@ -48,6 +49,7 @@ constexpr void require_same_elements() {
 }
 template <class World, class Algorithm>
 constexpr void require_all_reduce() {
+  if constexpr (meant_as_schedule<Algorithm>) require_schedule<Algorithm>();
   static_assert(all_reduce_algorithm<Algorithm>,
                 "allfold: this is not an algorithm for all_reduce");
   static_assert(!has_engine<World> || std::is_same_v<Algorithm, native> ||
@@ -143,7 +145,8 @@ constexpr std::uint64_t hash_of_counts(std::span<const std::size_t> counts) {
 template <class T, class World, class Schedule, class Operation>
 void run(World& world, const Schedule& plan, const T* input, T* output, const partition& parts,
          const Operation& operation, call said) {
-  static_assert(schedule<Schedule>,
+  if constexpr (meant_as_schedule<Schedule>) require_schedule<Schedule>();
+  static_assert(schedule<Schedule> || meant_as_schedule<Schedule>,
                 "allfold: this communicator has no engine of its own; native is not for it");
   require_sound<Schedule>();
   said.kind = &kind_of_call<Schedule, T, Operation>;

@@ -61,6 +61,7 @@ struct call_words {
   int root = 0;
   bool in_place = false, has_counts = false;
 };
+/// Those of a call of this process.
 inline call_words words_of(const call& it) {
   return {it.kind->what,      it.kind->algorithm, it.kind->type, it.kind->operation,
           place_of(it.where), it.count,           it.root,       it.in_place,
@@ -81,6 +82,7 @@ inline std::string describe(const call_words& it, std::uint64_t number) {
   if (it.has_counts) text += ", counts per rank";
   return text + ") at " + it.place;
 }
+/// The same of a call of this process.
 inline std::string describe(const call& it, std::uint64_t number) {
   return describe(words_of(it), number);
 }

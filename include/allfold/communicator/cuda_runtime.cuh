@@ -12,6 +12,7 @@
 
 namespace allfold {
 
+/// CUDA's streams are a device's.
 template <>
 inline constexpr bool is_device_stream<cudaStream_t> = true;
 

@@ -10,6 +10,7 @@ namespace allfold {
 template <class T>
 inline constexpr bool is_device_stream = false;
 
+/// A stream of a device.
 template <class T>
 concept device_stream = std::is_pointer_v<T> && is_device_stream<T>;
 

@@ -43,6 +43,7 @@ inline std::size_t copy_from(pid_t process, const void* from, void* to, std::siz
                             return process_vm_readv(process, own, 1, its, 1, 0);
                           });
 }
+/// The same the other way, from this process to another.
 inline std::size_t copy_to(pid_t process, void* to, const void* from, std::size_t bytes) {
   return detail::copy_all(static_cast<std::byte*>(const_cast<void*>(from)),
                           static_cast<std::byte*>(to), bytes,

@@ -152,17 +152,24 @@ class communicator {
  private:
   explicit communicator(std::unique_ptr<membership<Team>> member) : member_{std::move(member)} {}
 
-  /// Fails the team because of an exception, from the collective `mine` if there is one. If no
-  /// memory is left for the whole text, less is said.
+  /// Fails the team because of an exception, from the collective `mine` if there is one. If there
+  /// is no memory for what there is to be said, what was kept for that is given back first.
   void fail_with(const std::exception_ptr& thrown, const call* mine) {
     if (shared()->failed()) return;
     std::string text = "rank " + std::to_string(rank()) + " threw";
-    try {
-      if (mine != nullptr) text += " in " + describe(*mine, member_->number());
-      text += text_of(thrown);
-    } catch (const std::bad_alloc&) {
-    }
+    for (;;) try {
+        text = what_was_thrown(thrown, mine);
+        break;
+      } catch (const std::bad_alloc&) {
+        if (!spare_) break;
+        spare_.reset();
+      }
     shared()->fail(failure_kind::lost, rank(), std::move(text));
+  }
+  std::string what_was_thrown(const std::exception_ptr& thrown, const call* mine) const {
+    const std::string who = "rank " + std::to_string(rank()) + " threw";
+    if (mine != nullptr) return who + " in " + describe(*mine, member_->number()) + text_of(thrown);
+    return who + text_of(thrown) + "; it has completed " + done_by(*shared(), rank());
   }
   /// Rethrows what is being handled, once no other rank uses this one's memory.
   [[noreturn]] void give_way() {
@@ -177,6 +184,7 @@ class communicator {
   }
 
   std::unique_ptr<membership<Team>> member_;
+  std::unique_ptr<char[]> spare_ = std::make_unique<char[]>(4096);  ///< for words of a failure
 };
 
 /// Who is with whom after ranks were divided: the ranks that give the same color, ordered by key,

@@ -15,6 +15,7 @@ void in_pieces(std::size_t count, std::size_t largest, Body body) {
     body(first, static_cast<int>(std::min(largest, count - first)));
 }
 
+/// Copies bytes, unless they are there already.
 inline void copy_bytes(const std::byte* from, std::byte* to, std::size_t bytes) {
   if (from != to && bytes > 0) std::memcpy(to, from, bytes);
 }

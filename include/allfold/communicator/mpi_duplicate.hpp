@@ -24,6 +24,7 @@ struct options {
   std::size_t largest_count = INT_MAX;
 };
 
+/// A time in words: "250 ms".
 inline std::string in_milliseconds(patience::clock::duration time) {
   return std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(time).count()) +
          " ms";
@@ -46,6 +47,7 @@ inline bool may_call_mpi() {
   MPI_Is_thread_main(&is_main);
   return is_main != 0;
 }
+/// What a thread is told that may not.
 inline constexpr const char* only_the_main_thread =
     "only MPI's main thread may call MPI here; begin it with MPI_THREAD_SERIALIZED or more";
 

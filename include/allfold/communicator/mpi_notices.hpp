@@ -27,6 +27,7 @@ struct notice {
 };
 static_assert(std::is_trivially_copyable_v<notice>);
 
+/// A notice of a failure, with as much of the text as there is room for. Of no team yet.
 inline notice notice_of(host::failure_kind kind, std::uint64_t number, std::string_view text) {
   notice made{0, kind, false, number, {}};
   std::memcpy(made.text, text.data(), std::min(text.size(), sizeof made.text - 1));

@@ -37,10 +37,12 @@ inline void check(int code, const char* what) {
     throw mpi_error{code, std::string{"allfold: "} + what + " failed: " + text_of(code)};
 }
 
+/// True of operations that MPI knows as sums and products.
 template <class Operation>
 inline constexpr bool is_sum_or_product =
     std::is_same_v<Operation, sum> || std::is_same_v<Operation, average> ||
     std::is_same_v<Operation, product>;
+/// True of operations that MPI knows as the largest or the smallest.
 template <class Operation>
 inline constexpr bool is_extreme =
     std::is_same_v<Operation, minimum> || std::is_same_v<Operation, maximum>;

@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <allfold/communicator/cores.hpp>
 #include <allfold/communicator/patience.hpp>
 #include <cerrno>
 #include <csignal>
@@ -25,6 +26,7 @@ struct process_status {
   char state = 0;
   std::uint64_t begin = 0;
 };
+/// That of a process, at this moment.
 inline process_status status_of(pid_t process) {
   char path[32], text[1024];
   std::snprintf(path, sizeof path, "/proc/%ld/stat", static_cast<long>(process));
@@ -47,13 +49,8 @@ inline process_status status_of(pid_t process) {
 /// Where the numbers of processes mean what they mean here: the system's start, and the namespace
 /// of processes. Empty as far as the system does not say.
 inline std::string numbering_of_processes() {
-  std::string found;
+  std::string found = allfold::detail::start_of_system();
   char text[64];
-  if (std::FILE* const file = std::fopen("/proc/sys/kernel/random/boot_id", "re")) {
-    if (std::fgets(text, sizeof text, file) != nullptr)
-      found.assign(text, std::strcspn(text, "\n"));
-    std::fclose(file);
-  }
   const ssize_t length = readlink("/proc/self/ns/pid", text, sizeof text);
   if (length > 0) found += ' ' + std::string(text, static_cast<std::size_t>(length));
   return found;

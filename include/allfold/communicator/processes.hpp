@@ -191,6 +191,7 @@ inline std::size_t front_bytes(int size) {
   constexpr std::size_t large_page = std::size_t{2} << 20;
   return (team::bytes_for(size) + large_page - 1) / large_page * large_page;
 }
+/// The bytes of the region: that, and every rank's arena.
 inline std::size_t region_bytes(int size, const options& how) {
   // Not a power of two: where the ranks' places had all lower bits of their addresses alike, folds
   // took two to three times as long on an AMD EPYC.

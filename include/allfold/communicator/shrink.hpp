@@ -18,6 +18,7 @@ struct shrink_options {
   bool ends_disturbers = true;
 };
 
+/// How long a rank waits for the others to come.
 template <class Team>
 patience::clock::duration limit_of(const shrink_options& how, const Team& team) {
   return how.timeout > how.timeout.zero() ? how.timeout : team.options().timeout;

@@ -25,13 +25,16 @@ struct spoken_call {
   collective what;
   bool in_place, has_counts;
 };
+/// A rank's last calls, in the memory that all ranks share.
 using kept_calls = host::kept_calls<2>;
 
+/// A call as words.
 inline kept_calls::words packed(const spoken_call& it) {
   return {it.count, static_cast<std::uint32_t>(it.root) | std::uint64_t{it.site} << 32 |
                         std::uint64_t{it.in_place} << 48 | std::uint64_t{it.has_counts} << 49 |
                         static_cast<std::uint64_t>(it.what) << 56};
 }
+/// The call that was packed in these words.
 inline spoken_call unpacked(const kept_calls::words& it) {
   return {it[0],
           static_cast<std::int32_t>(static_cast<std::uint32_t>(it[1])),
@@ -47,6 +50,7 @@ struct call_sites {
   call_site all[most + 1];  ///< the last stands for all that found no room
 };
 
+/// A call in words, with the names and the place that its rank has written down.
 inline std::string describe(const spoken_call& it, std::uint64_t number, const call_sites& sites) {
   const call_site& site = sites.all[std::min<std::size_t>(it.site, call_sites::most)];
   return allfold::describe(call_words{it.what, site.algorithm, site.type, site.operation,

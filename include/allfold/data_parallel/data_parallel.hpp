@@ -7,25 +7,29 @@
 #include <allfold/data_parallel/model_access.hpp>
 #include <allfold/data_parallel/no_sync.hpp>
 #include <allfold/data_parallel/replica_state.hpp>
+#include <allfold/data_parallel/requirements.hpp>
 #include <allfold/data_parallel/step_times.hpp>
 
 namespace allfold {
 
-/// One rank's replica of a model. `Strategy` is primary_device<root>, distributed<Algorithm> or
-/// local_sgd<…>. Used by its rank's thread; the model and the communicator must outlive it. All
+/// One rank's replica of a model. `Strategy` is `primary_device<root>`, `distributed<Algorithm>` or
+/// `local_sgd<…>`. Used by its rank's thread; the model and the communicator must outlive it. All
 /// ranks make one and call the same functions in the same order.
-template <trainable_model Model, class Strategy>
+template <class Model, class Strategy>  // a trainable_model; what it lacks is said in a sentence
 class data_parallel {
+  static_assert(detail::require_model<Model>());
+
  public:
   using element = model_element<Model>;
+  static_assert(detail::require_strategy<Strategy, element>());
   static constexpr memory_space space = model_space<Model>;
   using elements = span_in<element, space>;
   static constexpr bool steps_everywhere = Strategy::steps_everywhere;
   static constexpr bool averages_parameters = requires { Strategy::average_every; };
 
   /// Checks that all ranks' parameters and gradients have the same number and sizes, then copies
-  /// rank 0's parameters and buffers to all ranks. Throws usage_error where a model contradicts
-  /// itself, mismatch_error naming the rank and the parameter where ranks differ.
+  /// rank 0's parameters, buffers and what is frozen to all ranks. Throws usage_error where a model
+  /// contradicts itself, mismatch_error naming the rank and the parameter where ranks differ.
   template <communicator World>
   data_parallel(Model& model, World& world, data_parallel_options options = {},
                 std::source_location where = std::source_location::current())
@@ -35,6 +39,7 @@ class data_parallel {
         parameters_{detail::spans_of<element, space>(detail::call_parameters(model))},
         arena_{detail::bound_gradients<element, space>(world, model, parameters_)},
         gradients_{detail::spans_of<element, space>(detail::call_gradients(model))} {
+    static_assert(detail::require_strategy_on<Strategy, World, elements>());
     detail::check_own_shapes(model_, *link_, parameters_, gradients_, where);
     detail::check_shapes_of_ranks(model_, *link_, parameters_, where);
     adopt(0, where);
@@ -155,6 +160,10 @@ class data_parallel {
   Model& model() { return model_; }
   /// The gradients as the model names them.
   const std::vector<elements>& gradients() const { return gradients_; }
+  /// True if gradient `index` has a meaning after the last backward pass: where it was reduced,
+  /// unless no rank had used its parameter and unused::keep says to leave it as it was; where it
+  /// was not, if this rank has used it since gradients were reduced last.
+  bool used(std::size_t index) const { return pass_->used(index); }
   /// Of the last step, or of what there is of the current one.
   const step_times& times() const { return clock_.times; }
   int rank() const { return link_->rank(); }
@@ -309,10 +318,13 @@ class data_parallel {
     });
     finish(where, true);
   }
-  /// Takes a rank's parameters and buffers.
+  /// Takes a rank's parameters, buffers and what is frozen.
   void adopt(int from, std::source_location where) {
     for (const elements each : parameters_)
       link_->broadcast(detail::bytes_of<space>(each), from, where);
+    if constexpr (detail::has_frozen<Model>)
+      for (auto&& each : detail::call_frozen(model_))
+        link_->broadcast(detail::bytes_of<space>(each), from, where);
     broadcast_buffers(from, where);
   }
 

@@ -16,6 +16,7 @@ enum class divide_by : std::uint8_t {
   live_ranks      ///< by those that still have inputs
 };
 
+/// The same on every rank.
 struct join_options {
   allfold::divide_by divide_by = allfold::divide_by::initial_ranks;
   bool throw_early = false;  ///< all ranks get a usage_error as soon as one has no inputs any more

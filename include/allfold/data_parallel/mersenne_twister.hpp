@@ -8,7 +8,7 @@
 namespace allfold {
 
 /// The 32-bit Mersenne Twister: draw for draw std::mt19937 and PyTorch's CPU generator. A uniform
-/// random bit generator, so the distributions of <random> accept it. Belongs to one thread.
+/// random bit generator, so the distributions of `<random>` accept it. Belongs to one thread.
 /// Matsumoto and Nishimura, "Mersenne Twister: a 623-dimensionally equidistributed uniform
 /// pseudo-random number generator", 1998; seeded by their initialisation of 2002.
 class mersenne_twister {

@@ -25,6 +25,7 @@ class sample_batches {
     if (last == last_batch::drop) indices.resize(indices.size() - rest);
   }
 
+  /// Goes over the batches; `*` is the samples of one.
   class iterator {
    public:
     using iterator_concept = std::forward_iterator_tag;

@@ -46,7 +46,7 @@ struct primary_device {
 
 /// PyTorch's DistributedDataParallel: gradients are all-reduced by `Algorithm`, `Buckets` of them
 /// at a time, and every rank takes the same step. `Compression` says how they are sent in fewer
-/// bytes: wire<bfloat16>, power_sgd<…>, top_k<…> or a type of your own; see compression.hpp.
+/// bytes: `wire<bfloat16>`, `power_sgd<…>`, `top_k<…>` or a type of your own; see compression.hpp.
 template <class Algorithm = automatic, class Buckets = buckets<>, class Compression = uncompressed>
 struct distributed {
   static constexpr std::string_view name = "distributed";

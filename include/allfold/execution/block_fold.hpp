@@ -23,6 +23,7 @@ template <class T, std::size_t Count>
 struct folded_packets {
   using wide = accumulator<T>;
   static constexpr std::size_t each = sizeof(packet) / sizeof(T);
+  /// A packet's elements.
   struct elements {
     T values[each];
   };
@@ -65,6 +66,7 @@ struct folded_packets {
   }
 };
 
+/// True of elements that packets can be made of.
 template <class T>
 inline constexpr bool fits_packets = sizeof(T) <= sizeof(packet) && sizeof(packet) % sizeof(T) == 0;
 

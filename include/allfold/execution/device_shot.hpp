@@ -17,9 +17,11 @@ struct word_unit {
                                        : sizeof(T) % bytes_per_word == 2 ? sizeof(T) / 2
                                                                          : sizeof(T);
   static constexpr std::size_t elements = words * bytes_per_word / sizeof(T);
+  /// The elements.
   struct values {
     T each[elements];
   };
+  /// The words.
   struct bits {
     std::uint32_t each[words];
   };

@@ -33,6 +33,7 @@ struct launch_environment {
   std::string job;
 };
 
+/// What counts if the environment says nothing.
 struct environment_options {
   /// A process that no launcher has started is rank 0 of 1, instead of an error.
   bool or_alone = false;

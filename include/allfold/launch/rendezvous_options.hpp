@@ -8,6 +8,7 @@
 
 namespace allfold {
 
+/// How ranks meet, whichever way they do.
 struct rendezvous_options {
   /// The longest wait for the other ranks to come, and in each exchange; afterwards a
   /// timeout_error that names those that have not.

@@ -20,6 +20,7 @@ enum class how : std::uint8_t {
   last  ///< a rank's last value; the mean of those over the ranks
 };
 
+/// As it is spelled.
 constexpr std::string_view name_of(how kind) {
   constexpr std::string_view names[] = {"mean", "sum", "max", "min", "last"};
   return names[static_cast<std::size_t>(kind)];

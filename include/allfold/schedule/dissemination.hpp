@@ -8,6 +8,7 @@ namespace allfold {
 
 /// In round k every rank waits for the rank 2^k before it to have ended round k − 1.
 struct dissemination {
+  /// The only collective that goes this way.
   struct barrier {
     static constexpr collective kind = collective::barrier;
     static constexpr std::string_view name = "dissemination";

@@ -13,6 +13,7 @@ class fold_values {
   static constexpr int undefined = -1;
   static constexpr int buffers = 4;
 
+  /// A contribution, or a fold of earlier values.
   struct value {
     int rank = -1;  ///< whose contribution; −1 for a fold
     int chunk = 0;  ///< the contribution's chunk

@@ -104,6 +104,7 @@ ALLFOLD_HOST_DEVICE constexpr bool holds_own_chunk(collective kind, buffer where
 struct operand_counts {
   std::size_t input = 0, output = 0;
 };
+/// Those of `rank`, for a collective with this root over elements that are divided like this.
 constexpr operand_counts operand_counts_of(collective kind, int rank, int root,
                                            const partition& parts) {
   const std::size_t whole = parts.begin(parts.chunks(), parts.pieces() - 1);

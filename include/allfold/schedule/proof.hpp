@@ -131,6 +131,7 @@ constexpr proof prove(const Schedule& plan, int size, int pieces = 1) {
   }
   return found;
 }
+/// The same for a schedule that holds nothing.
 template <schedule Schedule>
 constexpr proof prove(int size, int pieces = 1) {
   return prove(Schedule{}, size, pieces);

@@ -116,6 +116,7 @@ struct few {
   ALLFOLD_HOST_DEVICE constexpr bool empty() const { return count == 0; }
 };
 
+/// What a rank waits for: before a step, or before it leaves.
 using waits = few<wait, 3>;
 
 /// One step of one rank: after its waits, fold `width` consecutive chunks from the sources, in the

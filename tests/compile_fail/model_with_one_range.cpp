@@ -1,0 +1,22 @@
+// expect: a model's parameters\(\) returns a range of contiguous ranges
+#include <allfold/allfold.hpp>
+
+#include <array>
+#include <span>
+#include <vector>
+
+struct model {
+  std::vector<float> weights, slopes;
+
+#ifdef POSITIVE_CONTROL
+  auto parameters() { return std::array{std::span{weights}}; }
+#else
+  auto parameters() { return std::span{weights}; }  // a range of numbers
+#endif
+  auto gradients() { return std::array{std::span{slopes}}; }
+};
+
+void train(allfold::threads::communicator& world, model& mine) {
+  allfold::data_parallel<model, allfold::distributed<>> replica{mine, world};
+  replica.reduce_gradients();
+}
