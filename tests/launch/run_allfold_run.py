@@ -367,7 +367,8 @@ class Failure(Launched):
     def test_a_lost_rank_leaves_nothing_while_others_go_on(self):
         leave = f"sleep 100 & echo $! > {self.folder}/child; exit 7"
         it = self.begin_ranks("-n", 2, "--keep-going", "sh", "-c",
-                              f"[ $RANK = 1 ] && {{ {leave}; }}; while ! test -e {self.folder}/go; do sleep 0.01; done")
+                              f"[ $RANK = 1 ] && {{ {leave}; }}; "
+                              f"while ! test -e {self.folder}/go; do sleep 0.01; done")
         (child,) = self.pids("child", 1)
         wait_until(lambda: not runs(child))
         (self.folder / "go").touch()
