@@ -36,7 +36,6 @@ int main(int count, char** values) {
   const allfold::mpi::environment mpi{count, values, MPI_THREAD_MULTIPLE};
   const int status = run_program("fashion_mnist_over_mpi", {"nodes", "mpi"}, count, values, run);
   // The launcher ends all when the first ends: those that are about to fail may say why.
-  // The launcher ends all when the first ends: those that are about to fail may say why.
   if (status == 2) std::this_thread::sleep_for(std::chrono::seconds{3});
   return status;
 }

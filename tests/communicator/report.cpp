@@ -171,7 +171,9 @@ TEST_CASE("a team that fails reports it where its options say, once") {
   CHECK(text.find("allfold: report of 3 ranks\n") == 0);
   CHECK(number_of(text, "allfold: report") == 1);
   CHECK(number_of(text, "\n  barrier #0 (") == 3);
-  CHECK(has(text, "\nfailed: rank 2 threw: no more data\n"));
+  CHECK(has(text,
+            "\nfailed: rank 2 threw: no more data; it has completed 1 collective, the last "
+            "barrier #0 (direct) at report.cpp:"));
 }
 
 TEST_CASE("or where the environment says") {
@@ -198,7 +200,7 @@ TEST_CASE("or where the environment says") {
   CHECK(has(text, "was killed by signal 9"));
   CHECK(number_of(text, " is in barrier #1 (") >= 1);  // the rank that has found it
   CHECK(number_of(other.text(), "allfold: report of 2 ranks") == 1);
-  CHECK(has(other.text(), "failed: rank 1 threw: no more data\n"));
+  CHECK(has(other.text(), "failed: rank 1 threw: no more data; it has completed 0 collectives\n"));
 }
 
 TEST_CASE(

@@ -127,6 +127,14 @@ TEST_CASE("how a process ended is told as its parent says, in later teams of the
   CHECK(it.state.state_of(2).empty());
 }
 
+TEST_CASE("who says nothing of what it threw is lost") {
+  const some_state it{2};
+  for (int rank = 0; rank < 2; ++rank) {
+    CHECK(it.state.of(rank).thrown_kind == failure_kind::lost);
+    CHECK(std::string{it.state.of(rank).thrown}.empty());
+  }
+}
+
 TEST_CASE("a state is done with when all ranks have left or ended") {
   const some_state it{3};
   CHECK_FALSE(it.state.all_left());

@@ -30,6 +30,23 @@ struct bound_model {
   void bind_gradients(const std::vector<std::span<float>>& parts) { slopes = parts; }
 };
 
+/// A model that keeps the memory of its gradients, whose parameters have a layout, and some of
+/// whose numbers no step changes.
+struct keeping_model : bound_model {
+  std::shared_ptr<void> kept;
+  std::vector<double> constants = std::vector<double>(3);
+  std::string layout = "plain";
+
+  using bound_model::bound_model;
+  void bind_gradients(const std::vector<std::span<float>>& parts,
+                      const std::shared_ptr<void>& keeper) {
+    slopes = parts;
+    kept = keeper;
+  }
+  std::array<std::span<double>, 1> frozen() { return {constants}; }
+  std::vector<std::string> layouts() { return {layout}; }
+};
+
 /// The engine's own, which has a free function.
 struct foreign_model {
   std::vector<double> values = std::vector<double>(30);
@@ -98,6 +115,54 @@ TEST_CASE("by a free function of the engine's") {
     replica.reduce_gradients();
   });
   for (const outcome& each : all) CHECK_MESSAGE(each.how == ending::returned, each.text);
+}
+
+TEST_CASE("a model may keep the memory of its gradients for longer than the replica") {
+  spawn(3, [](auto& world) {
+    keeping_model model{{10}};
+    std::weak_ptr<void> memory;
+    {
+      data_parallel<keeping_model, distributed<>> replica{model, world};
+      memory = model.kept;
+      std::fill(model.slopes[0].begin(), model.slopes[0].end(), 6.0f);
+      replica.reduce_gradients();
+    }
+    CHECK(model.slopes[0][9] == 6.0f);
+    model.kept.reset();
+    CHECK(memory.expired());
+  });
+}
+
+TEST_CASE("what is frozen is sent once") {
+  spawn(3, [](auto& world) {
+    keeping_model model{{10}};
+    model.constants.assign(3, world.rank() + 5.0);
+    data_parallel<keeping_model, distributed<>> replica{model, world};
+    CHECK(model.constants == std::vector<double>(3, 5.0));
+    model.constants.assign(3, world.rank() + 7.0);
+    replica.reduce_gradients();
+    CHECK(model.constants == std::vector<double>(3, world.rank() + 7.0));
+  });
+  for (const outcome& each : run_ranks(3, [](auto& world) {
+         keeping_model model{{10}};
+         if (world.rank() == 1) model.constants.resize(4);
+         data_parallel<keeping_model, distributed<>> replica{model, world};
+       })) {
+    CHECK(each.how == ending::mismatch);
+    CHECK_MESSAGE(each.says("frozen in bytes is 32 on rank 1 and 24 on rank 0"), each.text);
+  }
+}
+
+TEST_CASE("parameters that are laid out in other ways are told of on every rank") {
+  for (const outcome& each : run_ranks(3, [](auto& world) {
+         keeping_model model{{10}};
+         if (world.rank() == 2) model.layout = "turned";
+         data_parallel<keeping_model, distributed<>> replica{model, world};
+       })) {
+    CHECK(each.how == ending::mismatch);
+    CHECK_MESSAGE(each.says("parameter 0, which is "), each.text);
+    CHECK_MESSAGE(each.says("is laid out on rank 2 otherwise than on rank 0"), each.text);
+  }
 }
 
 TEST_CASE("reducing takes no memory of the gradients' size") {

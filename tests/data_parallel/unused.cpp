@@ -101,6 +101,8 @@ TEST_CASE_TEMPLATE("unused parameters", strategy, distributed<direct, tiny>,
           expect(all_are(model.slopes[0], static_cast<float>(ranks)), "used by all");
           expect(all_are(model.slopes[1], policy == unused::keep ? 7.0f : 0.0f), "used by nobody");
           expect(all_are(model.slopes[2], 1.0f), "used by one");
+          expect(replica.used(0) && replica.used(2), "reduced, and not used?");
+          expect(replica.used(1) == (policy == unused::zero), "used by nobody, and reduced?");
         }));
 }
 
@@ -112,7 +114,10 @@ TEST_CASE("a parameter that was used in a pass without sync counts as used") {
       model.fill(0, static_cast<float>(world.rank()));
       {
         const auto guard = replica.no_sync();
-        replica.backward([](auto&& ready) { ready(0, 2); });
+        replica.backward([](auto&& ready) { ready(0); });
+        expect(replica.used(0) && !replica.used(1), "used by this rank in this pass");
+        replica.backward([](auto&& ready) { ready(1); });
+        expect(replica.used(0) && replica.used(1), "used since gradients were reduced");
       }
       replica.backward([](auto&& ready) { ready(1); });
       expect(all_are(model.slopes[0], 1.0f) && all_are(model.slopes[1], 1.0f), "a wrong mean");

@@ -88,14 +88,16 @@ def check_ranks(job: dict, subdomain: str, first_pod: str, claims: set) -> None:
     ports = {it["name"]: it["containerPort"] for it in rank["ports"]}
     volumes = {it["name"]: it for it in pod["volumes"]}
     mounts = {it["mountPath"]: it["name"] for it in rank["volumeMounts"]}
-    index = next(it for it in rank["env"] if it["name"] == "RANK")
+    fields = {it["name"]: it["valueFrom"]["fieldRef"]["fieldPath"] for it in rank["env"]
+              if "valueFrom" in it}
 
     expect(spec["completionMode"] == "Indexed", "the Job is not Indexed")
     expect(spec["completions"] == spec["parallelism"], "not all ranks run at once")
     expect(env["WORLD_SIZE"] == str(spec["completions"]), "WORLD_SIZE is not the number of pods")
-    expect(index["valueFrom"]["fieldRef"]["fieldPath"]
-           == "metadata.annotations['batch.kubernetes.io/job-completion-index']",
+    expect(fields["RANK"] == "metadata.annotations['batch.kubernetes.io/job-completion-index']",
            "RANK is not the pod's index")
+    expect(fields.get("ALLFOLD_JOB") == "metadata.labels['batch.kubernetes.io/controller-uid']",
+           "ALLFOLD_JOB is not the Job's number")
     expect((env["LOCAL_RANK"], env["LOCAL_WORLD_SIZE"]) == ("0", "1"), "a pod is not one rank")
     expect(env["MASTER_ADDR"] == f"{first_pod}.{subdomain}", "MASTER_ADDR is not rank 0's pod")
     expect(env["MASTER_PORT"] == str(ports["rendezvous"]), "MASTER_PORT is not the port")
@@ -182,7 +184,8 @@ class Manifests(unittest.TestCase):
             here = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free_port())}
             ranks = []
             for index in range(4):
-                env = {it["name"]: it.get("value", str(index))
+                fields = {"RANK": str(index), "ALLFOLD_JOB": "0f8c"}
+                env = {it["name"]: it.get("value") or fields[it["name"]]
                        for it in pod_of(name)["containers"][0]["env"]}
                 self.assertLessEqual(set(here), set(env))
                 ranks.append(subprocess.Popen([PROGRAM], env={**env, **here}, text=True,
@@ -218,6 +221,9 @@ class Manifests(unittest.TestCase):
                 (lambda it: it["Service"]["selector"].clear(), "Job's pods"),
                 (lambda it: it["Job"]["template"]["spec"].update(subdomain="other"), "subdomain"),
                 (lambda it: container(it)["env"][4].update(value="train-1.train"), "MASTER_ADDR"),
+                (lambda it: container(it)["env"].pop(), "ALLFOLD_JOB"),
+                (lambda it: container(it)["env"][0].update(
+                    valueFrom=container(it)["env"][6]["valueFrom"]), "RANK is not"),
                 (lambda it: container(it)["ports"][0].update(containerPort=1), "MASTER_PORT"),
                 (lambda it: container(it)["volumeMounts"].pop(), "mounted")):
             self.assert_refused("indexed-job.yaml", spoil, expected)

@@ -103,6 +103,8 @@ class Hosts(unittest.TestCase):
     def test_the_first_failure_is_the_status(self):
         self.assertEqual(run("--", "sh", "-c", "exit $((RANK * 5))").returncode, 5)
         self.assertEqual(run("--", "sh", "-c", "kill -SEGV $$").returncode, 128 + signal.SIGSEGV)
+        late = "[ $RANK = 2 ] || sleep 0.5; exit $((RANK + 5))"  # so the first is not rank 0
+        self.assertEqual(run("--", "sh", "-c", late).returncode, 7)
 
 
 class Ends(unittest.TestCase):

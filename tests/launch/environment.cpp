@@ -48,6 +48,7 @@ const variables by_allfold_run{{"RANK", "5"},
                                {"LOCAL_WORLD_SIZE", "4"},
                                {"MASTER_ADDR", "node7"},
                                {"MASTER_PORT", "29500"},
+                               {"ALLFOLD_LAUNCHER", "allfold-run"},
                                {"ALLFOLD_JOB", "secret"},
                                {"ALLFOLD_RENDEZVOUS", "/shared/meet"}};
 const variables by_torchrun{{"RANK", "5"},
@@ -216,6 +217,10 @@ TEST_CASE("by hand: the rank and the size are enough") {
   CHECK(found.local_size == 1);
   CHECK(found.address.empty());
   CHECK(found.rendezvous.empty());
+  CHECK(found.job.empty());
+  const auto secret = read({{"RANK", "1"}, {"WORLD_SIZE", "2"}, {"ALLFOLD_JOB", "it"}});
+  CHECK(secret.launcher == "RANK and WORLD_SIZE");
+  CHECK(secret.job == "it");
 }
 
 TEST_CASE("of several launchers the first in order counts") {

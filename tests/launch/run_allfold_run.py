@@ -255,6 +255,22 @@ while at < len(mine):
                          [f"[1] line {i}" for i in range(40000)])
         self.assertEqual(it.returncode, 0)
 
+    def test_output_that_does_not_block(self):
+        # As where it is shared with a program that has made it so: a full pipe is no broken one.
+        for stream in ("stdout", "stderr"):
+            reads, writes = os.pipe()
+            os.set_blocking(writes, False)
+            it = self.begin_ranks("-n", 1, *python(
+                f"import sys\nfor i in range(40000): print('line', i, file=sys.{stream})"),
+                **{stream: writes})
+            os.close(writes)
+            time.sleep(1)
+            with open(reads, "rb") as pipe:
+                lines = pipe.read().decode().splitlines()
+            it.communicate(timeout=LONG)
+            self.assertEqual(lines, [f"[0] line {i}" for i in range(40000)])
+            self.assertEqual(it.returncode, 0)
+
     def test_nobody_reads_any_more(self):
         it = self.begin_ranks("-n", 2, *python('while True: print("more")'))
         it.stdout.readline()
@@ -322,6 +338,40 @@ class Failure(Launched):
             self.assertRegex(errors, rf"^allfold-run: rank {first} \(pid \d+\) exited with status "
                              rf"1{first} after .*\n$")
             self.assertFalse(any(map(runs, pids)))
+
+    def test_those_that_are_left_may_go_on(self):
+        failing = ("[ $RANK = 2 ] && exit 7; sleep 0.4; [ $RANK = 1 ] && kill -KILL $$; sleep 0.4; "
+                   "echo over")
+        for options, status in ((("--keep-going",), 7), (("--may-lose", 1), 7),
+                                (("--may-lose", 2), 0)):
+            done = self.run_ranks("-n", 4, *options, "sh", "-c", failing)
+            self.assertEqual(done.returncode, status, options)
+            self.assertEqual(sorted(done.stdout.splitlines()), [b"[0] over", b"[3] over"])
+            self.assertRegex(done.stderr.decode(),
+                             r"^allfold-run: rank 2 \(pid \d+\) exited with status 7 after \d+\.\d s; "
+                             r"ranks 0, 1 and 3 go on\n"
+                             r"allfold-run: rank 1 \(pid \d+\) was killed by SIGKILL after \d+\.\d s; "
+                             r"ranks 0 and 3 go on\n$")
+
+    def test_if_all_fail_it_is_a_failure(self):
+        done = self.run_ranks("-n", 2, "--may-lose", 2, "sh", "-c", "sleep 0.$RANK; exit 1$RANK")
+        self.assertEqual(done.returncode, 10)
+        self.assertIn(b"; rank 1 goes on\n", done.stderr)
+
+    def test_the_time_limit_is_no_loss(self):
+        done = self.run_ranks("-n", 3, "--may-lose", 2, "--timeout", 1.5, "sh", "-c",
+                              "[ $RANK = 1 ] && exit 7; exec sleep 100")
+        self.assertEqual(done.returncode, 124)
+
+    def test_a_lost_rank_leaves_nothing_while_others_go_on(self):
+        leave = f"sleep 100 & echo $! > {self.folder}/child; exit 7"
+        it = self.begin_ranks("-n", 2, "--keep-going", "sh", "-c", f"[ $RANK = 1 ] && {{ {leave}; }}; "
+                              f"while ! test -e {self.folder}/go; do sleep 0.01; done")
+        (child,) = self.pids("child", 1)
+        wait_until(lambda: not runs(child))
+        (self.folder / "go").touch()
+        it.communicate(timeout=LONG)
+        self.assertEqual(it.returncode, 7)
 
     def test_grandchildren(self):
         for ending, status in (("exit 0", 0), ("exit 5", 5)):
@@ -530,6 +580,20 @@ while True: time.sleep(1)
         for pid in grandchildren:  # of these nobody knows
             os.kill(pid, signal.SIGKILL)
 
+    def test_what_watches_the_launcher_is_killed(self):
+        go = self.folder / "go"
+        it = self.begin_ready(2, "sh", "-c",
+                              f"echo ready; while ! test -e {go}; do sleep 0.01; done; echo $RANK")
+        own = pathlib.Path(f"/proc/{it.pid}/cmdline").read_text()
+        (watches,) = (pid for pid in children(it.pid)  # the only one that is no other program
+                      if pathlib.Path(f"/proc/{pid}/cmdline").read_text() == own)
+        os.kill(watches, signal.SIGKILL)
+        wait_until(lambda: not runs(watches))
+        go.touch()
+        out, errors = it.communicate(timeout=LONG)
+        self.assertEqual((it.returncode, errors), (0, b""))
+        self.assertEqual(sorted(out.splitlines()), [b"[0] 0", b"[1] 1"])
+
     def test_nothing_is_left_of_the_launcher_itself(self):
         it = self.begin_ready(2, "sh", "-c", "echo ready; sleep 0.2")
         known = children(it.pid)
@@ -543,9 +607,9 @@ class Options(Launched):
         done = run("--help")
         self.assertEqual(done.returncode, 0)
         text = done.stdout.decode()
-        for name in ("-n", "--no-prefix", "--output-dir", "--grace", "--timeout", "--env", "--bind",
-                     "--nodes", "--node-rank", "--address", "--port", "--job", "SIGUSR1",
-                     "exit status"):
+        for name in ("-n", "--no-prefix", "--output-dir", "--grace", "--keep-going", "--may-lose",
+                     "--timeout", "--env", "--bind", "--nodes", "--node-rank", "--address",
+                     "--port", "--job", "SIGUSR1", "exit status"):
             self.assertIn(name, text)
         self.assertLessEqual(max(map(len, text.splitlines())), 110)
 
@@ -556,6 +620,7 @@ class Options(Launched):
                 (("-n", 0, "true"), "0: must be 1 or more"), (("-n", "x", "true"), "'x'"),
                 (("-n", 1, "--grace", -1, "true"), "-1: must be 0 or more"),
                 (("-n", 1, "--grace", "nan", "true"), "nan: must be 0 or more"),
+                (("-n", 1, "--may-lose", -1, "true"), "-1: must be 0 or more"),
                 (("-n", 1, "--env", "A", "true"), "A: must be NAME=VALUE"),
                 (("-n", 1, "--env", "RANK=1", "true"), "RANK is set by allfold-run itself"),
                 (("-n", 1, "--bind", "x", "true"), "must be like 0-3,8:4-7, or even"),

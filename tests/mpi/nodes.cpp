@@ -9,6 +9,7 @@
 #include <cstring>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "support/elements.hpp"
@@ -99,6 +100,32 @@ TEST_CASE("a failure on one level ends both, on every node") {
     CHECK(std::chrono::steady_clock::now() - begin < 15s);
     flat.meet();
   }
+}
+
+TEST_CASE("a rank that is late is named on the other node too, where MPI can't tell who it is") {
+  world_type flat{MPI_COMM_WORLD, {.timeout = 20s}};
+  if (flat.size() != 4) return;
+  constexpr auto limit = 2s;
+  world_type across{MPI_COMM_WORLD, {.timeout = limit}};
+  auto world = allfold::make_nodes(across, flat.rank() / 2, cut,
+                                   {.timeout = limit, .arena_bytes = std::size_t{64} << 20});
+  flat.meet();
+  // Rank 0 waits for rank 1, in time, but begins to do so later than rank 2 for rank 0.
+  if (world.rank() == 0) std::this_thread::sleep_for(250ms);
+  if (world.rank() == 1) std::this_thread::sleep_for(4s);
+  std::vector<float> data(5);
+  std::string told;
+  try {
+    allfold::all_reduce<hierarchical<direct, native>>(world, data);
+  } catch (const allfold::timeout_error& thrown) {
+    told = thrown.what();
+  }
+  CAPTURE(told);
+  CHECK(told.find(
+            "inside node 0 (its ranks 0, 1 are ranks 0, 1 of all): rank 0 has waited 2000 ms") !=
+        told.npos);
+  CHECK(told.find("for rank 1 (its process ") != told.npos);
+  flat.meet();
 }
 
 TEST_CASE("any thread may fail a communicator while another one is in a collective") {

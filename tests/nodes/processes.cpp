@@ -151,6 +151,7 @@ TEST_CASE("a process that is killed is missed on every node") {
       CAPTURE(each.thrown);
       if (each.rank == 4) {
         CHECK(each.signal == SIGKILL);
+        CHECK(each.kind == allfold::host::failure_kind::lost);
       } else {
         CHECK(each.signal == 0);  // it has not been killed because it would not end
         CHECK(each.thrown.starts_with("allfold: rank " + std::to_string(each.rank) + " of 6"));

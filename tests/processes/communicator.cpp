@@ -2,15 +2,25 @@
 #include <allfold/allfold.hpp>
 #include <allfold/launch/spawn_processes.hpp>
 
+#include "support/exchanging.hpp"
+#include "support/forked.hpp"
+
 #include <doctest/doctest.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <csignal>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <iostream>
 #include <numeric>
 #include <string>
 #include <vector>
@@ -130,6 +140,41 @@ class parent_exchange {
   std::vector<std::array<int, 2>> ends_;
 };
 
+/// From now on the system refuses this process to read others' memory. False if it takes no
+/// filters.
+bool refuse_reading() {
+  sock_filter rules[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_process_vm_readv, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const sock_fprog filter{static_cast<unsigned short>(std::size(rules)), rules};
+  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+bool takes_filters() {
+  const pid_t tries = fork();
+  if (tries == 0) _exit(refuse_reading() ? 0 : 1);
+  return test::wait_for_child(tries, std::chrono::seconds{10}) == 0;
+}
+
+/// Three processes that meet anew, of which rank 1 may not read others' memory.
+template <class Body>
+void run_with_one_that_may_not_read(copying how, Body body) {
+  options with = quick;
+  with.copying = copying::through_region;  // whatever it is that they meet by
+  spawn_processes(
+      3,
+      [&](world_type& team) {
+        if (team.rank() == 1) REQUIRE_HERE(refuse_reading());
+        options mine = quick;
+        mine.copying = how;
+        body([&] { return world_type{team.rank(), team.size(), test::exchange_by(team), mine}; });
+      },
+      with);
+}
+
 }  // namespace
 
 TEST_CASE("forked ranks reduce what lies in their own memory, in shared memory, or in either") {
@@ -147,6 +192,39 @@ TEST_CASE("forked ranks reduce what lies in their own memory, in shared memory, 
           },
           with);
     }
+}
+
+TEST_CASE("one rank that may not read others' memory: all copy through the shared memory") {
+  if (!takes_filters()) {
+    MESSAGE("skipped: the system takes no seccomp filters");
+    return;
+  }
+  run_with_one_that_may_not_read(copying::automatic, [](auto meet) {
+    world_type world = meet();
+    REQUIRE_HERE(!world.copies_once());
+    sum_everywhere<allfold::direct>(world);
+    sum_everywhere<allfold::ring>(world);
+    world_type part = world.split(0);
+    REQUIRE_HERE(!part.copies_once());
+    sum_everywhere<allfold::direct>(part);
+  });
+}
+
+TEST_CASE("one rank that may not read others' memory, and is to: all ranks hear of it") {
+  if (!takes_filters()) {
+    MESSAGE("skipped: the system takes no seccomp filters");
+    return;
+  }
+  run_with_one_that_may_not_read(copying::once, [](auto meet) {
+    std::string text;
+    try {
+      meet();
+    } catch (const allfold::process_error& thrown) {
+      text = thrown.what();
+    }
+    REQUIRE_HERE(text.find("the system does not let ranks read each other's memory") !=
+                 std::string::npos);
+  });
 }
 
 TEST_CASE("a wrong result in a rank's process is heard of by its parent") {
@@ -315,8 +393,89 @@ TEST_CASE("ranks that do not end after a failure are killed when the time is ove
       },
       impatient);
   CHECK(endings[0].signal == SIGKILL);
+  CHECK(endings[0].late);
+  CHECK(endings[0].in_words().ends_with(") did not end after a failure, and was killed"));
   CHECK(endings[1].thrown == "mine");
+  CHECK(!endings[1].late);
   CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds{20});
+}
+
+TEST_CASE("whom the parent has killed since it did not end is not who failed first") {
+  options impatient = quick;
+  impatient.timeout = std::chrono::milliseconds{300};
+  const auto text_of = [&](auto body) -> std::string {
+    try {
+      spawn_processes(3, body, impatient);
+    } catch (const allfold::error& thrown) {
+      return thrown.what();
+    }
+    return {};
+  };
+  const std::string threw = text_of([](world_type& world) {
+    if (world.rank() == 1) throw std::runtime_error{"mine"};
+    for (;;) pause();
+  });
+  CHECK_MESSAGE(threw.find("allfold: rank 1 (process ") == 0, threw);
+  CHECK_MESSAGE(threw.ends_with(") threw: mine"), threw);
+  // Killed by another: that is the cause, however late the others are.
+  const std::string killed = text_of([](world_type& world) {
+    if (world.rank() == 2) raise(SIGKILL);
+    for (;;) pause();
+  });
+  CHECK_MESSAGE(killed.find("allfold: rank 2 (process ") == 0, killed);
+  CHECK_MESSAGE(killed.find("was killed by signal 9 (Killed)") != std::string::npos, killed);
+  // Nobody but those that did not end: the first error of the team is theirs.
+  const std::string stuck = text_of([](world_type& world) {
+    try {
+      if (world.rank() == 1) world.abort("I give up");
+      allfold::barrier(world);
+    } catch (const allfold::error&) {
+    }
+    for (;;) pause();
+  });
+  CHECK_MESSAGE(stuck.find(") did not end after a failure, and was killed") != std::string::npos,
+                stuck);
+}
+
+TEST_CASE("how ranks end is known also where SIGCHLD is ignored, which it is again afterwards") {
+  const auto before = std::signal(SIGCHLD, SIG_IGN);
+  const auto endings = try_spawn_processes(
+      3,
+      [](world_type& world) {
+        REQUIRE_HERE(std::signal(SIGCHLD, SIG_IGN) == SIG_IGN);  // as the caller has it
+        allfold::barrier(world);
+        if (world.rank() == 1) _exit(7);
+        if (world.rank() == 2) raise(SIGKILL);
+      },
+      quick);
+  const bool is_ignored = std::signal(SIGCHLD, before) == SIG_IGN;
+  CHECK(is_ignored);
+  CHECK_MESSAGE(endings[0].good(), endings[0].in_words());
+  CHECK_MESSAGE(endings[1].status == 7, endings[1].in_words());
+  CHECK_MESSAGE(endings[2].signal == SIGKILL, endings[2].in_words());
+  CHECK(endings[2].kind == allfold::host::failure_kind::lost);
+}
+
+TEST_CASE("what ranks write to std::cout is there when they have ended, and once") {
+  int ends[2];
+  REQUIRE(pipe(ends) == 0);
+  std::fflush(nullptr);
+  const pid_t child = fork();
+  if (child == 0) {
+    dup2(ends[1], STDOUT_FILENO);
+    std::ios::sync_with_stdio(false);  // it has a buffer of its own from now on
+    std::cout << "begin;";
+    spawn_processes(
+        2, [](world_type&) { std::cout << "rank;"; }, quick);
+    std::cout << "end" << std::flush;
+    _exit(0);
+  }
+  close(ends[1]);
+  CHECK(test::wait_for_child(child, std::chrono::seconds{60}) == 0);
+  char text[1000] = {};
+  CHECK(read(ends[0], text, sizeof text - 1) > 0);
+  close(ends[0]);
+  CHECK(std::string{text} == "begin;rank;rank;end");
 }
 
 TEST_CASE("an arena that is too small is named on the rank, and all others hear of it") {
@@ -339,6 +498,30 @@ TEST_CASE("an arena that is too small is named on the rank, and all others hear 
     CHECK(each.kind == allfold::host::failure_kind::misuse);
     CHECK(each.thrown.find("arena_bytes") != std::string::npos);
   }
+}
+
+TEST_CASE("more elements than can be counted in bytes are refused as any others") {
+  const auto endings = try_spawn_processes(
+      1,
+      [](world_type& world) {
+        const auto refuses = [](auto allocate) {
+          try {
+            allocate();
+          } catch (const allfold::usage_error& thrown) {
+            return std::string{thrown.what()}.find("arena_bytes") != std::string::npos;
+          }
+          return false;
+        };
+        constexpr std::size_t most = ~std::size_t{0};
+        REQUIRE_HERE(refuses([&] { world.allocate<double>(std::size_t{1} << 61); }));
+        REQUIRE_HERE(refuses([&] { world.allocate<float>(most); }));
+        REQUIRE_HERE(refuses([&] { world.allocate<char>(most); }));
+        REQUIRE_HERE(refuses([&] { world.shared()->world()->heap().take(most); }));
+        REQUIRE_HERE(refuses([&] { world.allocate<char>(quick.arena_bytes + (1 << 20)); }));
+        REQUIRE_HERE(world.allocate<char>(quick.arena_bytes / 2).size() == quick.arena_bytes / 2);
+      },
+      quick);
+  CHECK_MESSAGE(endings[0].good(), endings[0].in_words());
 }
 
 TEST_CASE("a replica's gradients of its own lie in shared memory") {

@@ -22,6 +22,7 @@
 
 #include "../../bench/page.hpp"
 #include "support/exact_calls.hpp"
+#include "support/left_behind.hpp"
 #include "support/shared_with_children.hpp"
 
 namespace {
@@ -167,24 +168,6 @@ void live(world_type& world, const plan& round, const call_of_a_kind& it, findin
   }
 }
 
-/// How often a file of /proc names the library's memory.
-int regions_in(const fs::path& maps) {
-  std::ifstream file{maps};
-  int found = 0;
-  for (std::string line; std::getline(file, line);)
-    found += line.find("memfd:allfold") != std::string::npos;
-  return found;
-}
-int own_regions() {
-  int found = regions_in("/proc/self/maps");
-  for (const auto& each : fs::directory_iterator{"/proc/self/fd"}) {
-    std::error_code none;
-    found +=
-        fs::read_symlink(each.path(), none).string().find("memfd:allfold") != std::string::npos;
-  }
-  return found;
-}
-
 void run(const plan& round, const call_of_a_kind& it, findings& all) {
   const auto endings = allfold::try_spawn_processes(
       round.size, [&](world_type& world) { live(world, round, it, all); },
@@ -196,7 +179,7 @@ void run(const plan& round, const call_of_a_kind& it, findings& all) {
       ++all.lost;
       std::fprintf(stderr, "  %s\n", each.in_words().c_str());
     }
-  all.regions = own_regions();
+  all.regions = test::own_regions();
   all.judged = true;
 }
 
@@ -234,7 +217,7 @@ std::pair<int, int> left_behind() {
     const int process = std::atoi(each.path().filename().c_str());
     if (process <= 0 || process == getpid() || getpgid(process) != getpgrp()) continue;
     ++processes;
-    regions += regions_in(each.path() / "maps");
+    regions += test::regions_in(each.path() / "maps");
   }
   return {regions, processes};
 }

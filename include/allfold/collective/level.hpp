@@ -103,6 +103,8 @@ class level {
   /// Does something with the level's communicator.
   template <class Work>
   void guarded(Work work) {
+    nodes::presence there;
+    whole_.show(which_, there);
     try {
       work();
     } catch (...) {

@@ -1,6 +1,7 @@
 // The processor cores that this process may use.
 #pragma once
 
+#include <allfold/type_name.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -25,21 +26,32 @@ inline int usable_cores() {
   return known == 0 ? 1 : static_cast<int>(known);
 }
 
+#if defined(__linux__)
+namespace detail {
+
+/// What this machine calls its last start, which no other has; empty if it does not say.
+inline std::string start_of_system() {
+  std::string text(36, '\0');
+  const int file = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+  const ssize_t length = file < 0 ? 0 : read(file, text.data(), text.size());
+  if (file >= 0) close(file);
+  text.resize(length < 0 ? 0 : static_cast<std::size_t>(length));
+  return text;
+}
+
+}  // namespace detail
+#endif
+
 /// A number that processes have alike if they may run on the same cores of the same machine; two
 /// that have it alike by chance are not to be expected. 0 where that can't be known.
 inline std::uint64_t identity_of_cores() {
 #if defined(__linux__)
   cpu_set_t cores;
   if (sched_getaffinity(getpid(), sizeof(cores), &cores) != 0) return 0;
-  std::string text(36, '\0');  // of the machine since it was started
-  const int file = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-  if (file < 0 || read(file, text.data(), text.size()) < 0) text.clear();
-  if (file >= 0) close(file);
+  std::string text = detail::start_of_system();
   for (std::size_t core = 0; core < CPU_SETSIZE; ++core)
     text += CPU_ISSET(core, &cores) ? '1' : '0';
-  std::uint64_t hash = 0xcbf29ce484222325u;  // FNV-1a
-  for (const char each : text) hash = (hash ^ static_cast<unsigned char>(each)) * 0x100000001b3u;
-  return hash;
+  return hash_of(text);
 #else
   return 0;
 #endif

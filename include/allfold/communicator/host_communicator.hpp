@@ -79,7 +79,8 @@ class communicator {
 
   /// What all ranks do and have done, in words: for each its process, how many collectives it has
   /// completed, which it is in and for whom it waits, and its last `calls` calls, `remembered` at
-  /// most. Any thread may call, whatever the ranks are doing; it waits for nobody.
+  /// most. Any thread may call, whatever the ranks are doing. It waits for no rank, but up to half
+  /// a second for each whose process has just ended, until the process's parent has said how.
   std::string report(std::uint64_t calls = remembered) const { return report_of(*shared(), calls); }
 
   /// Carries out a schedule with the other ranks. The collectives call it; so may a user who brings
@@ -151,17 +152,24 @@ class communicator {
  private:
   explicit communicator(std::unique_ptr<membership<Team>> member) : member_{std::move(member)} {}
 
-  /// Fails the team because of an exception, from the collective `mine` if there is one. If no
-  /// memory is left for the whole text, less is said.
+  /// Fails the team because of an exception, from the collective `mine` if there is one. If there
+  /// is no memory for what there is to be said, what was kept for that is given back first.
   void fail_with(const std::exception_ptr& thrown, const call* mine) {
     if (shared()->failed()) return;
     std::string text = "rank " + std::to_string(rank()) + " threw";
-    try {
-      if (mine != nullptr) text += " in " + describe(*mine, member_->number());
-      text += text_of(thrown);
-    } catch (const std::bad_alloc&) {
-    }
+    for (;;) try {
+        text = what_was_thrown(thrown, mine);
+        break;
+      } catch (const std::bad_alloc&) {
+        if (!spare_) break;
+        spare_.reset();
+      }
     shared()->fail(failure_kind::lost, rank(), std::move(text));
+  }
+  std::string what_was_thrown(const std::exception_ptr& thrown, const call* mine) const {
+    const std::string who = "rank " + std::to_string(rank()) + " threw";
+    if (mine != nullptr) return who + " in " + describe(*mine, member_->number()) + text_of(thrown);
+    return who + text_of(thrown) + "; it has completed " + done_by(*shared(), rank());
   }
   /// Rethrows what is being handled, once no other rank uses this one's memory.
   [[noreturn]] void give_way() {
@@ -176,6 +184,7 @@ class communicator {
   }
 
   std::unique_ptr<membership<Team>> member_;
+  std::unique_ptr<char[]> spare_ = std::make_unique<char[]>(4096);  ///< for words of a failure
 };
 
 /// Who is with whom after ranks were divided: the ranks that give the same color, ordered by key,

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <exception>
 #include <memory>
+#include <utility>
 #include <vector>
 
 namespace allfold::host {
@@ -26,12 +27,16 @@ class membership {
       : team_{std::move(shared)},
         rank_{rank},
         peers_(static_cast<std::size_t>(team_->size())),
-        scratch_{*team_, rank} {}
+        scratch_{*team_, rank},
+        eyes_{*team_, rank} {}
   membership(const membership&) = delete;
   membership& operator=(const membership&) = delete;
   ~membership() {
-    team_->of(rank_).left_by_exception.store(std::uncaught_exceptions() > exceptions_);
-    team_->of(rank_).left.store(true);
+    record& own = team_->of(rank_);
+    const std::chrono::nanoseconds now = patience::clock::now().time_since_epoch();
+    own.left_by_exception.store(std::uncaught_exceptions() > exceptions_);
+    own.left_at.store(now.count());
+    own.left.store(true);
   }
 
   int rank() const { return rank_; }
@@ -207,6 +212,7 @@ class membership {
     if (copied == bytes) [[likely]]
       return;
     const int number = errno;
+    eyes_.look_at(peer, patience::clock::now());
     // A process that is ending has no memory any more a little before it has ended.
     patience ending{true, number == ESRCH ? grace : patience::clock::duration{}};
     while (!team_->dead(peer) && !ending.expired()) ending.pass();
@@ -228,35 +234,26 @@ class membership {
   }
 
   /// The same when it has taken a while: now this rank says for whom it waits, and looks what
-  /// becomes of that one and of the others.
+  /// becomes of that one and of the others. While the late one is in a collective of another level,
+  /// it is for those to speak who wait for it there: this wait lasts longer then, for twice the
+  /// time limit at most.
   template <class Ready>
   [[gnu::noinline]] void wait_watchfully(int peer, Ready ready, patience& waiting) {
     const waiting_sign sign{team_->of(rank_).waits_for, peer};
-    sighting seen;
+    bool begins = true;
     do {
       if (team_->failed()) {
         if (ready()) return;  // it came before the failure, which is another collective's
         team_->throw_failure(rank_, describe_mine());
       }
-      const bool late = waiting.expired();
-      seen.look(*team_, end_of_waits(*team_, peer, rank_), waiting.now());
-      const int lost = find_lost(peer, waiting.now());
-      if (lost >= 0 && !ready()) fail(failure_kind::lost, witnessed().absence(lost, peer, seen));
-      if (late) fail(failure_kind::timeout, witnessed().lateness(peer, seen, waiting.limit()));
+      bool late = waiting.expired();
+      eyes_.look(peer, waiting.now(), std::exchange(begins, false));
+      if (late && eyes_.late_is_elsewhere()) late = !waiting.put_off();
+      const int lost = eyes_.find_lost(peer, number_);
+      if (lost >= 0 && !ready()) fail(failure_kind::lost, witnessed().absence(lost, peer));
+      if (late) fail(failure_kind::timeout, witnessed().lateness(peer, waiting.limit()));
       waiting.pass();
     } while (!ready());
-  }
-  /// The rank that is waited for if it has left; now and then also any that can't complete this
-  /// collective any more, since it has left or its process has ended: the awaited one may wait for
-  /// that one, or not come here for long. Else −1.
-  int find_lost(int peer, patience::clock::time_point now) {
-    if (team_->of(peer).left.load()) return peer;
-    if (!asks_.is_due(now)) return -1;
-    for (int each = 0; each < size(); ++each)
-      if (each != rank_ && (team_->of(each).left.load() || team_->dead(each)) &&
-          (each == peer || team_->of(each).completed.load() <= number_))
-        return each;
-    return -1;
   }
   class waiting_sign {
    public:
@@ -272,7 +269,7 @@ class membership {
   };
 
   std::string describe_mine() const { return describe(*call_, number_); }
-  witness<Team> witnessed() const { return {*team_, rank_, number_, describe_mine()}; }
+  witness<Team> witnessed() const { return {*team_, eyes_, rank_, number_, describe_mine()}; }
 
   std::shared_ptr<Team> team_;
   int rank_;
@@ -285,7 +282,7 @@ class membership {
   std::vector<peer_state> peers_;
   typename Team::scratch scratch_;
   traffic traffic_;
-  now_and_then asks_{std::chrono::milliseconds{10}};
+  lookout<Team> eyes_;
   int exceptions_ = std::uncaught_exceptions();
 };
 

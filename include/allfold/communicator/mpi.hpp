@@ -101,6 +101,11 @@ class communicator {
 
   /// True if a second thread may use MPI at the same time, on every rank: MPI_THREAD_MULTIPLE.
   bool has_companion() const { return link_.has_companion(); }
+  /// True if any thread may use MPI, one at a time, on every rank: MPI_THREAD_SERIALIZED or more.
+  bool is_for_any_thread() const { return link_.is_for_any_thread(); }
+  /// Gives up a quarter later from now on than `options::timeout` says. For ranks that meet others
+  /// in another way too, where it is seen better who is late.
+  void wait_longer() { link_.wait_longer(); }
   /// The same ranks once more, for a second thread of each: calls on one do not wait for calls on
   /// the other. Every rank calls it. A failure of one is its own.
   communicator companion(std::source_location where = std::source_location::current()) {

@@ -21,11 +21,11 @@ class connection : public line {
     most[0] = settings().compare_calls ? 1 : 0;
     most[1] = settings().largest_count;
     for (int i : {0, 1}) most[2 + i] = ~most[i];
-    most[4] = level == MPI_THREAD_MULTIPLE ? 0 : 1;
+    most[4] = static_cast<std::uint64_t>(MPI_THREAD_MULTIPLE - level);
     const auto now = std::chrono::steady_clock::now().time_since_epoch().count();
     most[5] = mixed(reinterpret_cast<std::uintptr_t>(&flight()), static_cast<std::uint64_t>(now));
     spread(6, "MPI_Iallreduce, to compare options");
-    has_companion_ = most[4] == 0;
+    level_ = MPI_THREAD_MULTIPLE - static_cast<int>(most[4]);
     flight().notes.belong_to(most[5]);
     if (most[0] == ~most[2] && most[1] == ~most[3]) return;
     fail(host::failure_kind::mismatch, "the ranks have different options", false);
@@ -33,7 +33,9 @@ class connection : public line {
   }
 
   /// True if on every rank several threads may call MPI at once.
-  bool has_companion() const { return has_companion_; }
+  bool has_companion() const { return level_ == MPI_THREAD_MULTIPLE; }
+  /// True if on every rank any thread may call MPI, one at a time.
+  bool is_for_any_thread() const { return level_ >= MPI_THREAD_SERIALIZED; }
   /// True if ranks hear from each other before each collective.
   bool compares() const { return settings().compare_calls && size() > 1; }
   /// Notes the collective that errors are to name, and has the ranks compare it.
@@ -97,7 +99,7 @@ class connection : public line {
     return text;
   }
 
-  bool has_companion_ = false;
+  int level_ = MPI_THREAD_SINGLE;  ///< the lowest of all ranks
 };
 
 }  // namespace allfold::mpi

@@ -50,6 +50,7 @@ class line {
   line(MPI_Comm own, mpi::options how, std::source_location where)
       : handle_{own},
         options_{how},
+        limit_{how.timeout},
         made_{where},
         flight_{std::make_unique<in_flight>()},
         outside_{std::make_unique<outside>()} {
@@ -62,6 +63,7 @@ class line {
         number_{other.number_},
         handle_{std::exchange(other.handle_, MPI_COMM_NULL)},
         options_{other.options_},
+        limit_{other.limit_},
         made_{other.made_},
         flight_{std::move(other.flight_)},
         outside_{std::move(other.outside_)},
@@ -83,6 +85,8 @@ class line {
   int size() const { return size_; }
   std::uint64_t number() const { return number_; }
   const mpi::options& settings() const { return options_; }
+  /// Waits a quarter longer from now on than the options say.
+  void wait_longer() { limit_ = options_.timeout + options_.timeout / 4; }
   in_flight& flight() { return *flight_; }
   /// False once it has failed or was moved from, and when MPI has ended.
   bool works() const {
@@ -197,7 +201,7 @@ class line {
   /// so there is little sense in spinning, and much in yielding where ranks share a core.
   template <class Test>
   void wait(Test test, const char* what) {
-    patience waiting{true, options_.timeout};
+    patience waiting{true, limit_};
     for (;;) {
       int done = 0;
       take(test(&done), what);
@@ -241,8 +245,8 @@ class line {
   // ---- ranks that don't come ----
 
   [[noreturn]] void give_up_waiting(const char* what) {
-    const std::string text = name_of(rank_) + " has waited " + in_milliseconds(options_.timeout) +
-                             " in " + describe_last() + " (" + what + ")";
+    const std::string text = name_of(rank_) + " has waited " + in_milliseconds(limit_) + " in " +
+                             describe_last() + " (" + what + ")";
     fail(host::failure_kind::timeout, text);
     failure_->text += findings(roll_call());
     somebody_is_missing() = true;  // on this rank: the others only hear of it
@@ -276,6 +280,7 @@ class line {
 
   MPI_Comm handle_;
   mpi::options options_;
+  patience::clock::duration limit_;
   std::source_location made_;
   std::unique_ptr<in_flight> flight_;
   std::unique_ptr<outside> outside_;

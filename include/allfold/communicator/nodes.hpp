@@ -6,9 +6,11 @@
 #include <allfold/communicator/host_communicator.hpp>
 #include <allfold/communicator/level_memory.hpp>
 #include <allfold/communicator/piece_worker.hpp>
+#include <allfold/communicator/tiers.hpp>
 #include <allfold/schedule/hierarchical.hpp>
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <optional>
 
 namespace allfold::nodes {
@@ -22,10 +24,6 @@ struct options {
   std::size_t piece_bytes = std::size_t{1} << 20;
 };
 
-/// The communicators of which one of two levels is made: all ranks of the node; those of the lane;
-/// this rank and its neighbour in the lane on the node before, or after.
-enum class tier : std::uint8_t { inside, across, before, after };
-
 /// A rank's communicator of two levels. `Inside` connects the ranks of this node, and carries out
 /// schedules: threads::communicator or processes::communicator. `Across` connects the ranks that
 /// have the same place, or **lane**, on each node: one of these too, or an engine such as MPI.
@@ -38,6 +36,9 @@ enum class tier : std::uint8_t { inside, across, before, after };
 /// include <allfold/collective/hierarchical.hpp>. The ranks of all nodes must call the same ones in
 /// the same order. A failure on either level fails both, and every rank gets an error; `Across`
 /// must allow its `abort` to be called by another thread than the one that is in a collective.
+///
+/// A rank that is late is named by those who wait for it themselves. Who waits for one of those, on
+/// the other level, leaves it to them, for up to as long again as its time limit.
 template <class Inside, class Across>
 class communicator {
   static_assert(!has_engine<Inside>,
@@ -83,8 +84,13 @@ class communicator {
   /// The number of the collective that this rank calls next.
   std::uint64_t number() const { return number_; }
 
+  /// True if one piece of a message is folded inside the nodes while the one before it is on its
+  /// way across; false where an engine may not be called by a second thread of every rank, as an
+  /// MPI that was begun with less than MPI_THREAD_SERIALIZED: then one follows the other.
+  bool pipelined() const { return pipelined_; }
+
   /// Fails both levels: every other rank gets an error with this text from the collective it is in
-  /// or the next one it enters.
+  /// or the next one it enters. Any thread may call.
   void abort(const std::string& why) {
     tell_all({host::failure_kind::misuse, name() + " gives up: " + why});
   }
@@ -127,7 +133,11 @@ class communicator {
     if (connected_) return;
     for (const int odd : {0, 1}) {
       Across pair = across_.split((node() + odd) / 2, node(), where);
-      if (pair.size() == 2) (pair.rank() == 0 ? after_ : before_).emplace(std::move(pair));
+      if (pair.size() != 2) continue;
+      be_patient(pair);
+      const std::lock_guard lock{failing_->mutex};
+      Across& made = (pair.rank() == 0 ? after_ : before_).emplace(std::move(pair));
+      if (failing_->told) fail(made, *failing_->told);
     }
     connected_ = true;
   }
@@ -142,31 +152,9 @@ class communicator {
   std::byte* scratch(std::size_t bytes) { return memory_.of(inside_, bytes); }
   void completed() { ++number_; }
 
-  /// "inside node 1 (its ranks 0, 1 are ranks 2, 3 of all)", and the like.
-  std::string name_of(tier which) const {
-    const int first = which == tier::before ? node() - 1 : which == tier::after ? node() : 0;
-    const int count = which == tier::inside ? lanes() : which == tier::across ? nodes() : 2;
-    constexpr int listed = 8;
-    std::string own, all;
-    for (int i = 0; i < count && i < listed; ++i) {
-      const std::string comma = i == 0 ? "" : ", ";
-      own += comma + std::to_string(i);
-      all += comma + std::to_string(which == tier::inside ? rank_of(node(), i)
-                                                          : rank_of(first + i, lane()));
-    }
-    const std::string more = count > listed ? ", …" : "";
-    return (which == tier::inside ? "inside node " + std::to_string(node())
-            : which == tier::across
-                ? "across nodes in lane " + std::to_string(lane())
-                : "between nodes " + std::to_string(first) + " and " + std::to_string(first + 1) +
-                      " in lane " + std::to_string(lane())) +
-           " (its ranks " + own + more + " are ranks " + all + more + " of all)";
-  }
+  std::string name_of(tier which) const { return own_place().name_of(which); }
   /// "rank 5 of 8 (node 1, lane 1)".
-  std::string name() const {
-    return "rank " + std::to_string(rank()) + " of " + std::to_string(size()) + " (node " +
-           std::to_string(node()) + ", lane " + std::to_string(lane()) + ")";
-  }
+  std::string name() const { return own_place().in_words(); }
   /// To be called where an exception of a level was caught, in the call `said`. Fails every level
   /// and throws the same, with the names of this rank and of the level; what is no error of the
   /// library's as it is.
@@ -174,32 +162,51 @@ class communicator {
     failure found = failure_of(std::current_exception());
     found.text = found.kind ? name_of(which) + ": " + found.text : name() + " threw: " + found.text;
     int none = 0;
-    first_failure_->compare_exchange_strong(none, which == tier::inside ? 1 : 2);
+    failing_->first.compare_exchange_strong(none, which == tier::inside ? 1 : 2);
     tell_all(found);
     if (!found.kind) throw;
     host::throw_as(*found.kind,
                    "allfold: " + name() + ", " + describe(said, number_) + ": " + found.text);
   }
   /// True if the first error of this rank came from across.
-  bool failed_across() const { return first_failure_->load() == 2; }
+  bool failed_across() const { return failing_->first.load() == 2; }
   /// Fails every level with what this rank has found, unless it has failed already. Any thread.
   void tell_all(const failure& found) {
-    fail(inside_, found);
-    fail(across_, found);
-    if (before_) fail(*before_, found);
-    if (after_) fail(*after_, found);
+    const std::lock_guard lock{failing_->mutex};
+    for_each_level([&](tier, auto& level) { fail(level, found); });
+    if (!failing_->told) failing_->told = found;
+  }
+
+  /// Shows the other levels that this rank is in a collective of one.
+  void show(tier which, presence& there) {
+    for_each_level([&](tier each, auto& level) {
+      if (each != which) there.show_on(level);
+    });
   }
 
  private:
+  /// What any thread may use.
+  struct failing {
+    std::atomic<int> first{0};  ///< of this rank's errors: 1 from inside, 2 from across
+    std::mutex mutex;           ///< for what follows, and for the making of neighbours
+    std::optional<failure> told;
+  };
   /// What a rank says of itself, for others to compare.
   struct card {
-    std::int32_t node, nodes, lanes;
+    std::int32_t node, nodes, lanes, pipelined;
     std::uint64_t one_lane_bytes, piece_bytes;
   };
 
+  place own_place() const { return {node(), nodes(), lane(), lanes()}; }
+
   void check_nodes(std::source_location where) {
     if (options_.piece_bytes == 0) give_up<usage_error>("a piece can't have 0 bytes", where);
-    const card mine{node(), nodes(), lanes(), options_.one_lane_bytes, options_.piece_bytes};
+    card mine{node(),
+              nodes(),
+              lanes(),
+              across_is_for_any_thread(),
+              options_.one_lane_bytes,
+              options_.piece_bytes};
     const std::vector<card> nodes_here = detail::gathered(across_, mine, where);
     for (std::size_t i = 0; i < nodes_here.size(); ++i) {
       if (nodes_here[i].lanes != mine.lanes)
@@ -208,6 +215,7 @@ class communicator {
                                  std::to_string(i) + " has " + std::to_string(nodes_here[i].lanes),
                              where);
       check_options(mine, nodes_here[i], "node " + std::to_string(i), where);
+      mine.pipelined &= nodes_here[i].pipelined;
     }
     const std::vector<card> lanes_here = detail::gathered(inside_, mine, where);
     for (std::size_t i = 0; i < lanes_here.size(); ++i) {
@@ -220,7 +228,27 @@ class communicator {
                                  std::to_string(its.nodes),
                              where);
       check_options(mine, its, "lane " + std::to_string(i), where);
+      pipelined_ = pipelined_ && its.pipelined != 0;
     }
+    be_patient(across_);
+  }
+  bool across_is_for_any_thread() const {
+    if constexpr (requires { across_.is_for_any_thread(); })
+      return across_.is_for_any_thread();
+    else
+      return true;
+  }
+  /// An engine that can't see where ranks are lets those speak first who wait for them inside.
+  void be_patient(Across& engine) const {
+    if constexpr (requires { engine.wait_longer(); })
+      if (lanes() > 1) engine.wait_longer();
+  }
+  template <class Work>
+  void for_each_level(Work work) {
+    work(tier::inside, inside_);
+    work(tier::across, across_);
+    if (before_) work(tier::before, *before_);
+    if (after_) work(tier::after, *after_);
   }
   void check_options(const card& mine, const card& its, const std::string& whose,
                      std::source_location where) {
@@ -246,7 +274,8 @@ class communicator {
   Across across_;
   nodes::options options_;
   std::uint64_t number_ = 0;
-  std::unique_ptr<std::atomic<int>> first_failure_ = std::make_unique<std::atomic<int>>(0);
+  bool pipelined_ = true;
+  std::unique_ptr<failing> failing_ = std::make_unique<failing>();
   level_memory<Inside> memory_;
   bool connected_ = false;
   std::optional<Across> before_, after_;

@@ -26,7 +26,8 @@ class patience {
   using clock = std::chrono::steady_clock;
 
   /// `crowded`: there are more ranks than cores.
-  patience(bool crowded, clock::duration limit) : spins_{crowded ? 32u : 4096u}, limit_{limit} {}
+  patience(bool crowded, clock::duration limit)
+      : spins_{crowded ? 32u : 4096u}, limit_{limit}, until_{limit} {}
 
   /// Passes a moment; called after each look that found nothing. True every so often: time for
   /// looks that cost more.
@@ -52,9 +53,16 @@ class patience {
     if (last_ != clock::time_point{})
       waited_ += std::min<clock::duration>(now - last_, longest_gap);
     last_ = now;
-    return waited_ >= limit_;
+    return waited_ >= until_;
   }
-  clock::duration limit() const { return limit_; }
+  /// To be called once it is: lets the wait last a tenth longer. False if it has lasted for twice
+  /// the limit already.
+  bool put_off() {
+    until_ = std::min(waited_ + limit_ / 10, 2 * limit_);
+    return waited_ < 2 * limit_;
+  }
+  /// How long is waited in all, as things are.
+  clock::duration limit() const { return until_; }
   /// When `expired` was asked last.
   clock::time_point now() const { return last_; }
 
@@ -66,7 +74,7 @@ class patience {
   std::uint32_t looks_ = 0;
   std::uint32_t spins_;
   std::chrono::microseconds nap_{20};
-  clock::duration limit_;
+  clock::duration limit_, until_;
   clock::duration waited_{};
   clock::time_point last_{};
 };

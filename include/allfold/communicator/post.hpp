@@ -54,8 +54,12 @@ struct alignas(128) record {
   std::atomic<bool> folding{false};         ///< may be using other ranks' memory
   std::atomic<bool> left{false};
   std::atomic<bool> left_by_exception{false};
+  /// When it left: nanoseconds of steady_clock, which all processes of a machine share.
+  std::atomic<std::int64_t> left_at{0};
   /// 1 + the rank that it has been waiting for for a while, or 0.
   std::atomic<std::int32_t> waits_for{0};
+  /// In how many collectives of other levels it is, where these ranks are one level of several.
+  std::atomic<std::int32_t> elsewhere{0};
   std::atomic<survival> survives{survival::not_asked};
   std::atomic<bool> arrived_after{false};  ///< in this team, out of one that has failed
 };

@@ -1,6 +1,8 @@
 // What ranks that are processes share: the same as threads::team, in memory that all have mapped.
 #pragma once
 
+#include <algorithm>
+#include <allfold/communicator/cores.hpp>
 #include <allfold/communicator/far_memory.hpp>
 #include <allfold/communicator/region_copies.hpp>
 #include <allfold/communicator/report.hpp>
@@ -126,13 +128,28 @@ class team : public team_state {
   void follow(const team& other) {
     if (!other.copies_once()) copy_through_region();
   }
+  /// True if these ranks are more than the cores that one of them may use. It chooses algorithms,
+  /// so all ranks have to say the same, wherever each is bound: once they are connected they do.
+  bool crowds(const std::vector<int>& ranks) const {
+    return std::any_of(ranks.begin(), ranks.end(), [&](int each) {
+      return static_cast<int>(ranks.size()) > of(each).cores.load();
+    });
+  }
+  /// True if so many threads, of all ranks together, are more than these cores.
+  bool crowds(int threads) const {
+    for (int rank = 0; rank < size(); ++rank)
+      if (threads > of(rank).cores.load()) return true;
+    return false;
+  }
   /// The rank's process, if that is known before it has joined.
   void expect(int rank, std::int32_t process) { of(rank).process.store(process); }
   /// Says who this rank is, waits for the others, and finds out with them how they reach each
-  /// other's memory. Every rank calls it, before anything else. Throws if one does not come.
+  /// other's memory, and whether they are more than the cores of one of them. Every rank calls it,
+  /// before anything else. Throws if one does not come.
   void connect(bool single_copy) {
     seat& own = of(rank_);
     own.process.store(getpid());
+    own.cores.store(usable_cores());
     own.sample = &sample_;
     own.begin.store(status_of(getpid()).begin);
     if (single_copy)
@@ -140,6 +157,7 @@ class team : public team_state {
     else
       copy_through_region();
     await_arrival(1);
+    options_.crowded = crowds(size());
     if (single_copy && !reads_all()) copy_through_region();
     await_arrival(2);
   }
@@ -155,6 +173,7 @@ class team : public team_state {
     of(rank_).arrived.store(stage);
     patience waiting{options_.crowded, options_.timeout};
     now_and_then asks{std::chrono::milliseconds{10}};
+    const auto began = patience::clock::now();
     for (int peer = 0; peer < size(); ++peer)
       while (of(peer).arrived.load() < stage) {
         if (!waiting.pass()) continue;
@@ -163,12 +182,8 @@ class team : public team_state {
         if (fails) throw_failure(rank_, coming_together);
         const bool late = waiting.expired();
         if (const int lost = asks.is_due(waiting.now()) ? find_lost(stage) : -1; lost >= 0)
-          absent(lost, failure_kind::lost, "");
-        if (late) {
-          const auto waited =
-              std::chrono::duration_cast<std::chrono::milliseconds>(waiting.limit());
-          absent(peer, failure_kind::timeout, " within " + std::to_string(waited.count()) + " ms");
-        }
+          absent(lost, failure_kind::lost, waiting.now() - began);
+        if (late) absent(peer, failure_kind::timeout, waiting.limit());
       }
   }
   /// A rank that can't arrive any more, or −1. Asks the system.
@@ -177,8 +192,11 @@ class team : public team_state {
       if ((of(each).left.load() || dead(each)) && of(each).arrived.load() < stage) return each;
     return -1;
   }
-  [[noreturn]] void absent(int peer, failure_kind how, const std::string& when) {
-    fail(how, rank_, host::named(*this, peer) + " has not joined" + when);
+  [[noreturn]] void absent(int peer, failure_kind how, patience::clock::duration waited) {
+    const auto time = std::chrono::duration_cast<std::chrono::milliseconds>(waited);
+    fail(how, rank_,
+         host::named(*this, peer) + " has not joined within " + std::to_string(time.count()) +
+             " ms");
     throw_failure(rank_, coming_together);
   }
   /// True if this process can read what others have in their own memory.

@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <allfold/communicator/cores.hpp>
 #include <allfold/communicator/patience.hpp>
 #include <cerrno>
 #include <csignal>
@@ -42,6 +43,16 @@ inline process_status status_of(pid_t process) {
   ++at;
   for (int field = 3; field < 22 && at != nullptr; ++field) at = std::strchr(at + 1, ' ');
   if (at != nullptr) found.begin = std::strtoull(at, nullptr, 10);
+  return found;
+}
+
+/// Where the numbers of processes mean what they mean here: the system's start, and the namespace
+/// of processes. Empty as far as the system does not say.
+inline std::string numbering_of_processes() {
+  std::string found = allfold::detail::start_of_system();
+  char text[64];
+  const ssize_t length = readlink("/proc/self/ns/pid", text, sizeof text);
+  if (length > 0) found += ' ' + std::string(text, static_cast<std::size_t>(length));
   return found;
 }
 

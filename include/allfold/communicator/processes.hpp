@@ -11,13 +11,6 @@
 
 namespace allfold::processes {
 
-/// How ranks reach operands that do not lie in memory from `communicator::allocate`.
-enum class copying : std::uint8_t {
-  automatic,  ///< in one copy if all ranks may, else through the shared memory
-  once,       ///< in one copy from process to process; a process_error where that is not allowed
-  through_region  ///< each rank copies its own into the shared memory, and the result back
-};
-
 /// What ranks that are processes may be told. The same on every rank.
 struct options {
   /// The longest wait for another rank within one collective, and for all to come together;
@@ -48,8 +41,9 @@ class communicator : public host::communicator<team> {
  public:
   /// Ranks that were started by others. `exchange(mine, size, all)` gives every rank all ranks'
   /// bytes, by rank. Every rank calls it, and returns when all have. Throws usage_error for a rank
-  /// that can't be, rank_lost_error or timeout_error naming a rank that does not come,
-  /// process_error where the system refuses.
+  /// that can't be, or that is on another machine than rank 0 or in another namespace of processes;
+  /// mismatch_error if `arena_bytes` or `copying` differ; rank_lost_error or timeout_error naming a
+  /// rank that does not come; process_error where the system refuses.
   template <class Exchange>
   requires std::invocable<Exchange&, const void*, std::size_t, void*> communicator(
       int rank, int size, Exchange&& exchange, options how = {})
@@ -111,7 +105,7 @@ class communicator : public host::communicator<team> {
     host::division all{rank(), {}};
     for (int each = 0; each < size(); ++each) all.members.push_back(each);
     host::team_options options = shared()->options();
-    options.crowded = options.crowded || 2 * size() > usable_cores();
+    options.crowded = options.crowded || shared()->crowds(2 * size());
     return team_of(all, options, where);
   }
 
@@ -188,7 +182,7 @@ class communicator : public host::communicator<team> {
   std::unique_ptr<region_copies> copies_;  ///< once they were needed
 };
 
-/// How ranks wait, among so many.
+/// How ranks wait, among so many; they agree when they are connected. See team::crowds.
 inline host::team_options team_options_of(const options& how, int size) {
   return {how.timeout, size > usable_cores(), how.report};
 }
@@ -214,7 +208,7 @@ std::shared_ptr<team> communicator::found(int rank, int size, Exchange& exchange
                       std::to_string(size) + " ranks of a processes::communicator"};
   region_meeting<Exchange> meeting{rank, size, exchange};
   shared_region region =
-      meeting.meet(region_bytes(size, how), how.arena_bytes, [size](std::byte* place) {
+      meeting.meet(region_bytes(size, how), how.arena_bytes, how.copying, [size](std::byte* place) {
         team_state{place, size}.make([](int) { return 0; });
       });
   std::byte* const place = region.data();

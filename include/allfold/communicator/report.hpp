@@ -36,7 +36,8 @@ std::string part_of_report(Team& team, int rank, std::uint64_t calls) {
 }
 
 /// A report of all ranks: each rank's part, and why the team has failed, if it has. Any thread of
-/// any rank may call, also while others run, hang or are dead; it waits for nobody.
+/// any rank may call, also while others run, hang or are dead. It waits for no rank, but up to half
+/// a second for each whose process has just ended, until the process's parent has said how.
 template <class Team>
 std::string report_of(Team& team, std::uint64_t calls = remembered) {
   std::string text = "allfold: report of " + std::to_string(team.size()) +

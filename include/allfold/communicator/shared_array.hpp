@@ -13,8 +13,12 @@ class shared_array {
   using value_type = T;
 
   shared_array() = default;
-  /// All bits zero.
+  /// All bits zero. Throws usage_error if there is no room.
   shared_array(std::shared_ptr<shared_world> world, std::size_t count) : size_{count} {
+    if (count > world->part_bytes() / sizeof(T))
+      throw usage_error{"allfold: no room for " + std::to_string(count) + " elements of " +
+                        std::to_string(sizeof(T)) + " bytes in a rank's shared memory of " +
+                        std::to_string(world->part_bytes()) + " bytes (arena_bytes)"};
     std::byte* const place = world->heap().take(count * sizeof(T));
     std::fill_n(place, count * sizeof(T), std::byte{0});
     memory_ = {place, [world = std::move(world)](std::byte* it) { world->heap().give_back(it); }};

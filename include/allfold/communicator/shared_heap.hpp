@@ -27,6 +27,7 @@ class shared_heap {
   /// Throws usage_error if there is no room.
   std::byte* take(std::size_t bytes) {
     const std::lock_guard lock{mutex_};
+    if (bytes > size_) refuse(bytes);  // before it is rounded up, beyond what counts can say
     const std::size_t length = rounded(bytes);
     for (auto it = free_.begin(); it != free_.end(); ++it) {
       const auto [at, room] = *it;
@@ -45,9 +46,7 @@ class shared_heap {
         free_.erase(it);
       return begin_ + at + gap;
     }
-    throw usage_error{"allfold: no room for " + std::to_string(bytes) +
-                      " bytes in a rank's shared memory of " + std::to_string(size_) +
-                      " bytes (arena_bytes)"};
+    refuse(bytes);
   }
   /// From now on nothing that is given back is handed out again: somebody may write to it.
   void keep() {
@@ -81,6 +80,11 @@ class shared_heap {
   }
 
  private:
+  [[noreturn]] void refuse(std::size_t bytes) const {
+    throw usage_error{"allfold: no room for " + std::to_string(bytes) +
+                      " bytes in a rank's shared memory of " + std::to_string(size_) +
+                      " bytes (arena_bytes)"};
+  }
   using parts = std::map<std::size_t, std::size_t>;  ///< lengths by offset
   static constexpr std::size_t line = 64, page = 4096;
   static std::size_t rounded(std::size_t bytes) {

@@ -3,13 +3,16 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <allfold/error.hpp>
 #include <cerrno>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -19,6 +22,13 @@ namespace allfold::processes {
 [[noreturn]] inline void refuse(const std::string& what, int number = errno) {
   throw process_error{"allfold: " + what + ": " + std::strerror(number)};
 }
+
+/// Where a process has a region open, and how others know it again.
+struct region_place {
+  std::int32_t process = 0, descriptor = -1;
+  std::uint64_t device = 0, inode = 0, bytes = 0;
+  std::uint64_t number = 0;  ///< the region's first eight bytes, which nothing else has
+};
 
 /// A mapping of memory that has no name anywhere: it is gone with the last process that has it, and
 /// nothing has to be removed, whatever ends them. Pages take no memory before they are written.
@@ -34,13 +44,27 @@ class shared_region {
     made.map(bytes);
     return made;
   }
-  /// The region that process `owner` has as `descriptor`, while that is open there.
-  static shared_region attach(pid_t owner, int descriptor, std::size_t bytes) {
-    const std::string path = "/proc/" + std::to_string(owner) + "/fd/" + std::to_string(descriptor);
+  /// The region at that place, while it is open there. Nothing if that is not to be found here: if
+  /// it is a place of another machine or of another namespace of processes, where its numbers mean
+  /// nothing or something else. What is something else is neither opened nor written.
+  static std::optional<shared_region> attach(const region_place& its) {
+    const std::string owner = std::to_string(its.process);
+    const std::string path = "/proc/" + owner + "/fd/" + std::to_string(its.descriptor);
+    struct stat found {};
+    if (stat(path.c_str(), &found) != 0) {
+      if (errno == ENOENT || errno == ESRCH) return std::nullopt;
+      refuse("shared memory of process " + owner);
+    }
+    if (found.st_dev != its.device || found.st_ino != its.inode ||
+        static_cast<std::uint64_t>(found.st_size) != its.bytes)
+      return std::nullopt;
     const int own = open(path.c_str(), O_RDWR | O_CLOEXEC);
-    if (own < 0) refuse("shared memory of process " + std::to_string(owner));
+    if (own < 0) refuse("shared memory of process " + owner);
     shared_region taken{own};
-    taken.map(bytes);
+    std::uint64_t number = 0;
+    if (pread(own, &number, sizeof number, 0) != sizeof number || number != its.number)
+      return std::nullopt;
+    taken.map(its.bytes);
     return taken;
   }
   shared_region(shared_region&& other) noexcept
@@ -59,8 +83,14 @@ class shared_region {
     const auto* const at = static_cast<const std::byte*>(place);
     return at >= data_ && at < data_ + size_;
   }
-  /// By which another process can attach; −1 once it was closed.
-  int descriptor() const { return descriptor_; }
+  /// Where other processes can attach to it, until the descriptor is closed. From now on `number`
+  /// stands in its first eight bytes.
+  region_place place(std::uint64_t number) const {
+    struct stat own {};
+    if (fstat(descriptor_, &own) != 0) refuse("fstat of shared memory");
+    std::memcpy(data_, &number, sizeof number);
+    return {getpid(), descriptor_, own.st_dev, own.st_ino, size_, number};
+  }
   void close_descriptor() {
     if (descriptor_ >= 0) close(std::exchange(descriptor_, -1));
   }

@@ -1,7 +1,6 @@
 // After a failure: how the ranks that are left agree on who they are, and form a team of their own.
 #pragma once
 
-#include <allfold/communicator/cores.hpp>
 #include <allfold/communicator/membership.hpp>
 #include <allfold/communicator/standing.hpp>
 #include <source_location>
@@ -56,10 +55,10 @@ class succession {
     if (!is_left(rank_)) refuse_late();
     return team_.proposed_by(team_.decider());
   }
-  /// The options of the team of `size` ranks that goes on.
-  team_options options_for(int size) const {
+  /// The options of the team that goes on, of the ranks that are left.
+  team_options options_for(const std::vector<int>& left) const {
     team_options options = team_.options();
-    options.crowded = options.crowded && size > usable_cores();
+    options.crowded = options.crowded && team_.crowds(left);
     return options;
   }
 
@@ -91,7 +90,7 @@ class succession {
     for (int each = 0; each < team_.size(); ++each)
       if (each == rank_ || has_claimed(each)) left.push_back(each);
     try {
-      team_.propose(rank_, left, options_for(static_cast<int>(left.size())));
+      team_.propose(rank_, left, options_for(left));
     } catch (...) {  // there is no memory: others may have some
       own().survives.store(survival::given_up);
       throw;
@@ -190,9 +189,8 @@ std::unique_ptr<membership<Team>> successor_of(const membership<Team>& member,
   const std::vector<int> left = agreement.agree();
   part_with_others(team, left, how);
   const auto place = std::find(left.begin(), left.end(), member.rank()) - left.begin();
-  const auto size = static_cast<int>(left.size());
   return std::make_unique<membership<Team>>(
-      team.successor(static_cast<int>(place), agreement.options_for(size)),
+      team.successor(static_cast<int>(place), agreement.options_for(left)),
       static_cast<int>(place));
 }
 

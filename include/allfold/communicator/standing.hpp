@@ -13,6 +13,7 @@ struct standing {
   std::uint64_t turns;      ///< over all collectives
   bool inside;              ///< of a collective, not between two
   bool folding;             ///< and there in a fold or a copy, or in the user's operation
+  bool elsewhere;           ///< in a collective of another level of the same ranks
   bool left;
   bool thrown;    ///< it has left because of an exception
   int waits_for;  ///< a rank, or −1
@@ -28,6 +29,7 @@ standing standing_of(Team& team, int rank) {
   standing seen{};
   seen.left = its.left.load();
   seen.thrown = its.left_by_exception.load();
+  seen.elsewhere = its.elsewhere.load() > 0;
   seen.completed = its.completed.load();
   seen.turns = its.progress.load();
   seen.inside = team.post_of(rank, seen.completed).stamp.load() == seen.completed + 1;
@@ -49,45 +51,43 @@ int end_of_waits(Team& team, int first, int observer) {
   return rank;
 }
 
-/// A rank as one observer sees it for a while.
+/// A rank as one observer sees it.
 class sighting {
  public:
   using clock = std::chrono::steady_clock;
 
-  template <class Team>
-  void look(Team& team, int rank, clock::time_point now) {
-    const std::uint64_t moves = standing_of(team, rank).moves();
-    if (rank == rank_ && moves == moves_) return;
-    moved_ = rank == rank_;
-    changed_ = rank_ >= 0;
-    rank_ = rank;
+  void look(const standing& its, clock::time_point now) {
+    const std::uint64_t moves = its.moves();
+    const bool was_watched = looked_ != clock::time_point{} && now - looked_ < short_while;
+    if (looked_ == clock::time_point{} || moves != moves_) {
+      moved_ = was_watched;
+      since_ = now;
+    }
     moves_ = moves;
-    since_ = now;
+    looked_ = now;
   }
-  /// The rank that was looked at, or −1.
-  int rank() const { return rank_; }
+  /// Since when it is known to be where it is.
+  clock::time_point since() const { return since_; }
   /// "was last seen to move 20 ms ago", or since when it is known not to have moved.
   std::string in_words() const {
-    return (moved_ ? "was last seen to move " : "has not moved for at least ") + still() +
-           (moved_ ? " ago" : "");
+    const std::string still = time_since(since_);
+    return moved_ ? "was last seen to move " + still + " ago"
+                  : "has not moved for at least " + still;
   }
-  /// The same where all of the time is said already.
-  std::string in_words_meanwhile() const {
-    return moved_ || changed_ ? in_words() : "has not moved meanwhile";
+  /// "20 ms".
+  static std::string time_since(clock::time_point then) {
+    using std::chrono::milliseconds;
+    return std::to_string(std::chrono::duration_cast<milliseconds>(clock::now() - then).count()) +
+           " ms";
   }
 
  private:
-  std::string still() const {
-    using std::chrono::milliseconds;
-    const auto time = std::chrono::duration_cast<milliseconds>(clock::now() - since_);
-    return std::to_string(time.count()) + " ms";
-  }
+  /// What has changed since an older look may have done so long ago.
+  static constexpr std::chrono::milliseconds short_while{100};
 
-  int rank_ = -1;
   std::uint64_t moves_ = 0;
-  clock::time_point since_{};
-  bool moved_ = false;    ///< while it was looked at
-  bool changed_ = false;  ///< another was looked at before
+  clock::time_point looked_{}, since_{};
+  bool moved_ = false;  ///< while it was looked at
 };
 
 /// "rank 3 (its process 4711 is stopped)".

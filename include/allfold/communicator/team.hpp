@@ -2,6 +2,7 @@
 #pragma once
 
 #include <allfold/communicator/call.hpp>
+#include <allfold/communicator/cores.hpp>
 #include <allfold/communicator/kept_calls.hpp>
 #include <allfold/communicator/post.hpp>
 #include <allfold/communicator/report.hpp>
@@ -33,6 +34,10 @@ class team {
 
   int size() const { return size_; }
   const team_options& options() const { return options_; }
+  /// True if these ranks are more than the cores that the process may use.
+  static bool crowds(const std::vector<int>& ranks) {
+    return static_cast<int>(ranks.size()) > usable_cores();
+  }
   post& post_of(int rank, std::uint64_t number) {
     return posts_[static_cast<std::size_t>(rank) * window + number % window];
   }

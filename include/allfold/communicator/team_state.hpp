@@ -20,6 +20,7 @@ struct seat : host::record {
   std::atomic<std::int32_t> process{0};  ///< its number in the system; 0 before it is known
   std::atomic<std::uint64_t> begin{0};   ///< of the process; 0 before it has joined
   std::atomic<int> arrived{0};           ///< how far it has come in `team::connect`
+  std::atomic<int> cores{0};             ///< that the process may use; 0 before it has joined
   /// How the process ended. 0: nobody will say; 1: its parent will, when it has ended; else what
   /// `waitpid` gave, times 4, plus 2.
   std::atomic<std::int32_t> ending{0};
@@ -29,7 +30,8 @@ struct seat : host::record {
   const std::uint64_t* sample = nullptr;  ///< something in its own memory, to be read by others
   kept_calls said;
   call_sites sites;
-  host::failure_kind thrown_kind;  ///< of what it threw, if that is not empty
+  host::failure_kind thrown_kind = host::failure_kind::lost;  ///< of what it threw, if that is not
+                                                              ///< empty
   char thrown[1024];               ///< by `spawn_processes`, when it is through
   std::byte* successor = nullptr;  ///< the state of the team that it proposes for who is left
 
@@ -37,6 +39,7 @@ struct seat : host::record {
   void succeed(const seat& older) {
     process.store(older.process.load());
     begin.store(older.begin.load());
+    cores.store(older.cores.load());
     first_at = address_of(older.first()) - address_of(*this);
   }
   /// The process's seat in the first team, which its parent looks at.
@@ -52,6 +55,7 @@ struct seat : host::record {
 
 /// The head of a team's state, before the seats and the posts. All bits zero are a good beginning.
 struct team_head {
+  std::uint64_t number;  ///< by which ranks that meet know the memory: see region_meeting
   static constexpr std::size_t longest_text = 3800;
   /// 0: none; else 1, plus 2 once the text is complete, plus 4 times the kind, plus 16 times the
   /// origin + 1. So kind and origin are known even if who began to write the text can't end it.

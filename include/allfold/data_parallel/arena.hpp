@@ -56,6 +56,8 @@ class arena {
     return parts;
   }
   std::size_t size_bytes() const { return size_ * sizeof(T); }
+  /// What keeps the memory.
+  const std::shared_ptr<std::byte>& memory() const { return memory_; }
 
  private:
   static constexpr std::size_t line = 64, large = std::size_t{16} << 20,

@@ -38,6 +38,7 @@ class backward_pass {
         options_{options},
         ready_(gradients.size(), false),
         used_(gradients.size(), false),
+        somewhere_(gradients.size(), false),
         reducer_{link, gradients, joined_on_all_ranks(link, gradients, where), options.overlap,
                  where} {
     if (space == memory_space::device && options.unused != unused::error)
@@ -77,6 +78,7 @@ class backward_pass {
   /// Gradients that were not ready are dealt with, and all are reduced. `shadows`: this rank has no
   /// inputs any more. Returns how long gradients were reduced before this call.
   std::chrono::nanoseconds finish(std::source_location where, bool shadows) {
+    somewhere_ = used_;
     if (use_ == gradient_use::accumulated) return {};
     std::chrono::nanoseconds before{};
     if (reduces())
@@ -97,6 +99,8 @@ class backward_pass {
     detail::give_up(link_, what, where);
   }
   const reducer<Elements>& reductions() const { return reducer_; }
+  /// See data_parallel::used.
+  bool used(std::size_t index) const { return somewhere_.at(index) != 0; }
 
   /// The order that buckets were rebuilt in; empty if they were not.
   std::vector<std::uint64_t> rebuilt_order() const {
@@ -163,15 +167,15 @@ class backward_pass {
   /// rank has used is put aside under unused::keep.
   put_aside<Elements> settle_unused(std::source_location where, bool shadows) {
     put_aside<Elements> kept;
-    std::vector<char> somewhere = used_;
-    if (options_.unused == unused::keep) somewhere = used_somewhere(where);
+    if (options_.unused == unused::keep) somewhere_ = used_somewhere(where);
     for (std::size_t i = 0; i < ready_.size(); ++i) {
       if (!ready_[i] && !used_[i] && !shadows && options_.unused == unused::error)
         give_up_unused(i, where);
-      if (!somewhere[i] && options_.unused == unused::keep) kept.add(gradients_[i]);
+      if (!somewhere_[i] && options_.unused == unused::keep) kept.add(gradients_[i]);
       if (!used_[i]) clear(gradients_[i], where);
       if (!ready_[i]) reducer_.ready(i, i + 1);
     }
+    if (options_.unused != unused::keep) std::fill(somewhere_.begin(), somewhere_.end(), true);
     return kept;
   }
   std::vector<char> used_somewhere(std::source_location where) {
@@ -206,6 +210,7 @@ class backward_pass {
   data_parallel_options options_;
   std::vector<char> ready_;         ///< in this pass
   std::vector<char> used_;          ///< in any pass since gradients were reduced last
+  std::vector<char> somewhere_;     ///< see `used`
   std::vector<std::size_t> order_;  ///< in which gradients are expected to be ready, or were
   gradient_use use_ = gradient_use::reduced;
   bool rebuilt_ = false;

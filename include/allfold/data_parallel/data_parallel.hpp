@@ -28,8 +28,8 @@ class data_parallel {
   static constexpr bool averages_parameters = requires { Strategy::average_every; };
 
   /// Checks that all ranks' parameters and gradients have the same number and sizes, then copies
-  /// rank 0's parameters and buffers to all ranks. Throws usage_error where a model contradicts
-  /// itself, mismatch_error naming the rank and the parameter where ranks differ.
+  /// rank 0's parameters, buffers and what is frozen to all ranks. Throws usage_error where a model
+  /// contradicts itself, mismatch_error naming the rank and the parameter where ranks differ.
   template <communicator World>
   data_parallel(Model& model, World& world, data_parallel_options options = {},
                 std::source_location where = std::source_location::current())
@@ -160,6 +160,10 @@ class data_parallel {
   Model& model() { return model_; }
   /// The gradients as the model names them.
   const std::vector<elements>& gradients() const { return gradients_; }
+  /// True if gradient `index` has a meaning after the last backward pass: where it was reduced,
+  /// unless no rank had used its parameter and unused::keep says to leave it as it was; where it
+  /// was not, if this rank has used it since gradients were reduced last.
+  bool used(std::size_t index) const { return pass_->used(index); }
   /// Of the last step, or of what there is of the current one.
   const step_times& times() const { return clock_.times; }
   int rank() const { return link_->rank(); }
@@ -314,10 +318,13 @@ class data_parallel {
     });
     finish(where, true);
   }
-  /// Takes a rank's parameters and buffers.
+  /// Takes a rank's parameters, buffers and what is frozen.
   void adopt(int from, std::source_location where) {
     for (const elements each : parameters_)
       link_->broadcast(detail::bytes_of<space>(each), from, where);
+    if constexpr (detail::has_frozen<Model>)
+      for (auto&& each : detail::call_frozen(model_))
+        link_->broadcast(detail::bytes_of<space>(each), from, where);
     broadcast_buffers(from, where);
   }
 

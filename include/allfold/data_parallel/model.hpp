@@ -5,6 +5,7 @@
 #include <concepts>
 #include <cstddef>
 #include <iterator>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -31,6 +32,8 @@ namespace detail {
 ALLFOLD_MEMBER_OR_FREE(parameters)
 ALLFOLD_MEMBER_OR_FREE(gradients)
 ALLFOLD_MEMBER_OR_FREE(buffers)
+ALLFOLD_MEMBER_OR_FREE(frozen)
+ALLFOLD_MEMBER_OR_FREE(layouts)
 ALLFOLD_MEMBER_OR_FREE(names)
 #undef ALLFOLD_MEMBER_OR_FREE
 
@@ -40,6 +43,12 @@ concept binds_gradients = requires(Model& model, const std::vector<std::span<T>>
   model.bind_gradients(parts);
 }
 || requires(Model& model, const std::vector<std::span<T>>& parts) { bind_gradients(model, parts); };
+/// The same, and it may keep that memory for longer than the replica.
+template <class Model, class T>
+concept keeps_gradients = requires(Model& model, const std::vector<std::span<T>>& parts,
+                                   const std::shared_ptr<void>& keeper) {
+  model.bind_gradients(parts, keeper);
+};
 
 template <class Range>
 using range_item = std::remove_cvref_t<decltype(*std::begin(std::declval<Range&>()))>;
@@ -61,7 +70,12 @@ concept range_of_contiguous = requires(Range& range) {
 /// statistics), `names()`, a range of strings for messages, and `bind_gradients(parts)`, which is
 /// given a std::vector<std::span<element>>, one part for each parameter: from then on gradients lie
 /// there, side by side in one piece of memory of the replica's, in which they are reduced without
-/// a copy. It is called once, before `gradients()`, and the parts live as long as the replica.
+/// a copy. It is called once, before `gradients()`, and the parts live as long as the replica; or,
+/// by a member bind_gradients(parts, keeper), as long as a copy of `keeper`, a
+/// std::shared_ptr<void>. `frozen()` is a range of contiguous ranges that no step changes: they are
+/// copied to all ranks with the parameters when the replica is made, and not again. `layouts()` is
+/// a range of std::string, one for each parameter, which ranks compare besides the sizes: such as a
+/// shape.
 template <class Model>
 concept trainable_model =
     detail::has_parameters<Model> && detail::has_gradients<Model> && detail::range_of_contiguous<

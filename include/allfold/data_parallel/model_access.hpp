@@ -10,12 +10,15 @@ namespace allfold::detail {
 /// else none.
 template <class T, memory_space Space, class World, class Model, class Elements>
 arena<T> bound_gradients(World& world, Model& model, const std::vector<Elements>& parameters) {
-  if constexpr (Space == memory_space::host && binds_gradients<Model, T>) {
+  if constexpr (Space == memory_space::host &&
+                (binds_gradients<Model, T> || keeps_gradients<Model, T>)) {
     std::vector<std::size_t> sizes;
     std::size_t total = 0;
     for (const Elements each : parameters) total += sizes.emplace_back(each.size());
     arena<T> all{world, total};
-    if constexpr (requires { model.bind_gradients(all.cut(sizes)); })
+    if constexpr (keeps_gradients<Model, T>)
+      model.bind_gradients(all.cut(sizes), std::shared_ptr<void>{all.memory()});
+    else if constexpr (requires { model.bind_gradients(all.cut(sizes)); })
       model.bind_gradients(all.cut(sizes));
     else
       bind_gradients(model, all.cut(sizes));

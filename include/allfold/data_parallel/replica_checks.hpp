@@ -3,6 +3,7 @@
 
 #include <allfold/data_parallel/model.hpp>
 #include <allfold/data_parallel/replica_link.hpp>
+#include <allfold/type_name.hpp>
 
 namespace allfold::detail {
 
@@ -36,23 +37,41 @@ void check_own_shapes(Model& model, replica_link<Elements>& link,
 template <class Model, class Elements>
 void check_shapes_of_ranks(Model& model, replica_link<Elements>& link,
                            const std::vector<Elements>& parameters, std::source_location where) {
-  const auto differ = [&](const std::string& what, std::uint64_t mine) {
+  const auto compare = [&](std::uint64_t mine, const auto& text_of) {
     const std::vector<std::uint64_t> all = link.gather(mine, where);
     for (std::size_t peer = 1; peer < all.size(); ++peer)
       if (all[peer] != all[0])
         throw mismatch_error{"allfold: rank " + std::to_string(link.rank()) +
-                             ", data_parallel at " + place_of(where) + ": " + what +
-                             std::to_string(all[peer]) + " on rank " + std::to_string(peer) +
-                             " and " + std::to_string(all[0]) + " on rank 0"};
+                             ", data_parallel at " + place_of(where) + ": " + text_of(all, peer)};
+  };
+  const auto differ = [&](const std::string& what, std::uint64_t mine) {
+    compare(mine, [&](const std::vector<std::uint64_t>& all, std::size_t peer) {
+      return what + std::to_string(all[peer]) + " on rank " + std::to_string(peer) + " and " +
+             std::to_string(all[0]) + " on rank 0";
+    });
   };
   differ("the number of parameters is ", parameters.size());
   for (std::size_t i = 0; i < parameters.size(); ++i)
     differ("the number of elements of " + parameter_name(model, i) + " is ", parameters[i].size());
-  if constexpr (has_buffers<Model>) {
-    std::uint64_t bytes = 0;
-    for (auto&& each : call_buffers(model)) bytes += span_of(each).size_bytes();
-    differ("the size of the buffers in bytes is ", bytes);
+  if constexpr (has_layouts<Model>) {
+    std::size_t i = 0;
+    for (const std::string& each : call_layouts(model)) {
+      compare(hash_of(each), [&](const auto&, std::size_t peer) {
+        return parameter_name(model, i) + ", which is " + each + " here, is laid out on rank " +
+               std::to_string(peer) + " otherwise than on rank 0";
+      });
+      ++i;
+    }
   }
+  const auto bytes_of_all = [](auto&& ranges) {
+    std::uint64_t bytes = 0;
+    for (auto&& each : ranges) bytes += span_of(each).size_bytes();
+    return bytes;
+  };
+  if constexpr (has_buffers<Model>)
+    differ("the size of the buffers in bytes is ", bytes_of_all(call_buffers(model)));
+  if constexpr (has_frozen<Model>)
+    differ("the size of what is frozen in bytes is ", bytes_of_all(call_frozen(model)));
 }
 
 /// Every rank's flags combined, 64 at a time, by a function of two words. The same on every rank.

@@ -123,9 +123,9 @@ class environment_reader {
 
   void read_explicit() {
     const bool by_torch = has("TORCHELASTIC_RUN_ID");
-    read_world(by_torch             ? "torchrun"
-               : has("ALLFOLD_JOB") ? "allfold-run"
-                                    : "RANK and WORLD_SIZE",
+    read_world(by_torch                  ? "torchrun"
+               : has("ALLFOLD_LAUNCHER") ? "allfold-run"
+                                         : "RANK and WORLD_SIZE",
                "RANK", "WORLD_SIZE");
     if (has("LOCAL_RANK") || has("LOCAL_WORLD_SIZE")) read_local("LOCAL_RANK", "LOCAL_WORLD_SIZE");
     // The same identifier for all restarts, and "none" for all who have given none.

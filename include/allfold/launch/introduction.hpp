@@ -8,7 +8,6 @@
 #include <allfold/launch/packing.hpp>
 #include <allfold/launch/rendezvous_options.hpp>
 #include <climits>
-#include <fstream>
 #include <map>
 #include <optional>
 #include <random>
@@ -20,7 +19,7 @@ namespace allfold::detail {
 /// A process as others may find it. Numbers of processes mean something within one `place` only.
 struct process_identity {
   std::string host;
-  std::string place;  ///< of the system's start and of the numbers of processes
+  std::string place;  ///< see numbering_of_processes
   pid_t process = 0;
   std::uint64_t begin = 0;
 
@@ -28,9 +27,7 @@ struct process_identity {
     process_identity mine;
     char text[PATH_MAX] = {};
     if (gethostname(text, sizeof text - 1) == 0) mine.host = text;
-    std::ifstream{"/proc/sys/kernel/random/boot_id"} >> mine.place;
-    const ssize_t length = readlink("/proc/self/ns/pid", text, sizeof text);
-    if (length > 0) mine.place += ' ' + std::string(text, static_cast<std::size_t>(length));
+    mine.place = processes::numbering_of_processes();
     mine.process = getpid();
     mine.begin = processes::status_of(mine.process).begin;
     return mine;

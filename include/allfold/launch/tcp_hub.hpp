@@ -126,11 +126,14 @@ class tcp_hub : public tcp_part {
       return break_off(trouble::mismatch, disagreement);
     }
     if (!possible || of(rank).line) {
-      guests_.note("a second " + name + ", " + who->line->peer() + ", was turned away");
+      const bool exists = possible || rank == 0;
+      guests_.note((exists ? "a second " : "a ") + name + ", " + who->line->peer() +
+                   ", was turned away");
       return guests_.turn_away(
           who, trouble::misuse,
-          "this rank is taken already" +
-              (possible ? ", by the process at " + of(rank).line->peer() : std::string{}));
+          !exists     ? "there is no " + name + " among " + std::to_string(world_.size) + " ranks"
+          : !possible ? "this rank is taken already"
+                      : "this rank is taken already, by the process at " + of(rank).line->peer());
     }
     of(rank).line = guests_.seat(who);
     of(rank).line->send({tcp_frame::type::seated, tcp_hello::own_version},
