@@ -252,7 +252,6 @@ TEST_CASE("clipping: after a reduction to the norm of what was reduced") {
   check(reducing, clipped);
   check(reducing, {.passes = 2, .uneven = true, .join = by_live, .largest_norm = 2});
   check(averaging, clipped);
-  check(narrowing, clipped);
   check_noticed(reducing, clipped, {});
   check_noticed(reducing, {}, clipped);
 }

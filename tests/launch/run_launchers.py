@@ -2,7 +2,8 @@
 
     python3 run_launchers.py <allfold-run> <meet> [launcher]
 
-The commands are those of docs/launching.md. Says of each launcher that is not installed that it is skipped; with its name, exits with 77 then.
+The commands are those of docs/launching.md. Says of each launcher that is not installed that it is
+skipped; with its name, exits with 77 then.
 """
 
 import json
