@@ -1,4 +1,4 @@
-"""What a page of Markdown says of itself: its links, and its headings' anchors as GitHub has them."""
+"""What a page of Markdown holds: its links, and its headings with the anchors that GitHub makes."""
 
 import re
 import typing

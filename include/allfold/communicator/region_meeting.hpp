@@ -20,6 +20,7 @@ enum class copying : std::uint8_t {
   through_region  ///< each rank copies its own into the shared memory, and the result back
 };
 
+/// In words.
 inline const char* name_of(copying how) {
   return how == copying::automatic ? "copying::automatic"
          : how == copying::once    ? "copying::once"
