@@ -65,7 +65,9 @@ class process {
       all_.states[peer] = shared_.states[peer];
       all_.slots[peer] = shared_.slots[peer];
       if (peer == rank) continue;
-      const std::byte* const its = mapped(files[peer], static_cast<std::size_t>(rank + peer));
+      const std::byte* its = mapped(files[peer], static_cast<std::size_t>(rank + peer));
+      // The system may have come to the same place; the next one is another.
+      if (its == shared_.arenas[peer]) its = mapped(files[peer], 0);
       all_.shifts[peer] = its - shared_.arenas[peer];
       moved_ = moved_ && all_.shifts[peer] != 0;
     }
