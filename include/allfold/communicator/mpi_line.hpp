@@ -3,6 +3,7 @@
 
 #include <mpi.h>
 
+#include <algorithm>
 #include <allfold/communicator/call.hpp>
 #include <allfold/communicator/mpi_duplicate.hpp>
 #include <allfold/communicator/mpi_notices.hpp>
@@ -85,8 +86,11 @@ class line {
   int size() const { return size_; }
   std::uint64_t number() const { return number_; }
   const mpi::options& settings() const { return options_; }
-  /// Waits a quarter longer from now on than the options say.
-  void wait_longer() { limit_ = options_.timeout + options_.timeout / 4; }
+  /// Waits a quarter longer from now on than the options say, as far as time can be counted.
+  void wait_longer() {
+    const auto left = decltype(limit_)::max() - options_.timeout;
+    limit_ = options_.timeout + std::min<decltype(limit_)>(options_.timeout / 4, left);
+  }
   in_flight& flight() { return *flight_; }
   /// False once it has failed or was moved from, and when MPI has ended.
   bool works() const {

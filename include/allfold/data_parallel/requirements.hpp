@@ -8,9 +8,6 @@
 
 namespace allfold::detail {
 
-template <class Range>
-using items_of = std::remove_reference_t<Range>;
-
 /// True, or a compile error. Where it holds, `trainable_model` does.
 template <class Model>
 constexpr bool require_model() {
@@ -19,8 +16,8 @@ constexpr bool require_model() {
   static_assert(has_gradients<Model>,
                 "allfold: a model has gradients(), a member or a free function beside its type");
   if constexpr (has_parameters<Model> && has_gradients<Model>) {
-    using parameters = items_of<decltype(call_parameters(std::declval<Model&>()))>;
-    using gradients = items_of<decltype(call_gradients(std::declval<Model&>()))>;
+    using parameters = std::remove_reference_t<decltype(call_parameters(std::declval<Model&>()))>;
+    using gradients = std::remove_reference_t<decltype(call_gradients(std::declval<Model&>()))>;
     static_assert(range_of_contiguous<parameters>,
                   "allfold: a model's parameters() returns a range of contiguous ranges, such as "
                   "std::array{std::span{weights}}");
