@@ -18,7 +18,7 @@ namespace {
 using world_type = allfold::processes::communicator;
 
 const allfold::processes::options quick{.timeout = std::chrono::seconds{60},
-                                            .arena_bytes = std::size_t{64} << 20};
+                                        .arena_bytes = std::size_t{64} << 20};
 
 int pretended_cores = 0;  // of this process; 0: those that there are
 
