@@ -52,9 +52,9 @@ class AllfoldConan(ConanFile):
         compiler = str(self.settings.compiler)
         oldest = self.oldest_compilers.get(compiler)
         if oldest is None or Version(self.settings.compiler.version) < oldest:
-            known = ", ".join(f"{name} {version}" for name, version in self.oldest_compilers.items())
+            known = " and ".join(map(" ".join, self.oldest_compilers.items()))
             raise ConanInvalidConfiguration(
-                f"{self.ref} is for {known} and newer, not {compiler} "
+                f"{self.ref} is for {known} and newer, not for {compiler} "
                 f"{self.settings.compiler.version}")
 
     def build(self):
