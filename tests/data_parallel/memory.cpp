@@ -1,5 +1,7 @@
 // How much memory a replica takes, and where gradients lie.
 #include <allfold/allfold.hpp>
+#include <allfold/data_parallel/power_sgd.hpp>
+#include <allfold/data_parallel/top_k.hpp>
 
 #include "communicator/outcome.hpp"
 #include "models.hpp"
@@ -198,6 +200,31 @@ TEST_CASE("reducing takes no memory of the gradients' size") {
     const std::size_t taken = large_blocks() - before;
     CHECK(taken >= 2 * bytes);  // by both ranks
     CHECK(taken <= 2 * bytes + (std::size_t{16} << 20));
+    barrier(world);
+  });
+}
+
+TEST_CASE_TEMPLATE("what a compression keeps is said", compression,
+                   wire<bfloat16, error_feedback::on>, top_k<1>, power_sgd<1>) {
+  if (!large_blocks_are_told()) {
+    MESSAGE("skipped: this C library does not say what it has given out");
+    return;
+  }
+  constexpr std::size_t count = std::size_t{9} << 20, bytes = count * sizeof(float);
+  spawn(2, [&](auto& world) {
+    models::arrays<float> own{{count}};
+    data_parallel<models::arrays<float>, distributed<direct, buckets<>, compression>> replica{
+        own, world, {.overlap = overlap::none}};
+    CHECK(replica.memory().of_compression == 0);
+    barrier(world);
+    const std::size_t before = large_blocks();
+    barrier(world);
+    replica.reduce_gradients();
+    barrier(world);
+    const std::size_t taken = large_blocks() - before, said = 2 * replica.memory().of_compression;
+    CHECK(said >= 2 * bytes);  // the residuals, at least
+    CHECK(taken >= said - said / 16);
+    CHECK(taken <= said + said / 16);
     barrier(world);
   });
 }

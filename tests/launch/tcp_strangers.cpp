@@ -148,7 +148,6 @@ TEST_CASE("jobs are compared whole") {
 
 TEST_CASE("a rank that is there twice: the second is refused, the first goes on") {
   const int port = free_port();
-  std::atomic<int> second{-1};
   const auto all = run_threads(4, [&](int thread) {
     if (thread == 1) std::this_thread::sleep_for(400ms);
     if (thread == 3) std::this_thread::sleep_for(200ms);

@@ -34,7 +34,7 @@ using allfold::processes::copying;
 using allfold::processes::options;
 using world_type = allfold::processes::communicator;
 
-constexpr options quick{.timeout = std::chrono::seconds{60}, .arena_bytes = std::size_t{64} << 20};
+const options quick{.timeout = std::chrono::seconds{60}, .arena_bytes = std::size_t{64} << 20};
 
 /// Throws in a rank's process, so that its parent hears of it.
 void require(bool holds, const std::string& what) {

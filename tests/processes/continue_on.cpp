@@ -32,7 +32,7 @@ using allfold::processes::options;
 using small_buckets = buckets<16, 64>;
 
 constexpr int most = 5;
-constexpr options patient{.timeout = 60s, .arena_bytes = std::size_t{64} << 20};
+const options patient{.timeout = 60s, .arena_bytes = std::size_t{64} << 20};
 
 /// What happens to a rank.
 struct loss {

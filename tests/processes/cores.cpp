@@ -17,8 +17,8 @@ namespace {
 
 using world_type = allfold::processes::communicator;
 
-constexpr allfold::processes::options quick{.timeout = std::chrono::seconds{60},
-                                            .arena_bytes = std::size_t{64} << 20};
+const allfold::processes::options quick{.timeout = std::chrono::seconds{60},
+                                        .arena_bytes = std::size_t{64} << 20};
 
 int pretended_cores = 0;  // of this process; 0: those that there are
 

@@ -22,7 +22,7 @@ using allfold::processes::copying;
 using allfold::processes::meeting_card;
 using allfold::processes::options;
 
-constexpr options quick{.timeout = std::chrono::seconds{60}, .arena_bytes = std::size_t{1} << 20};
+const options quick{.timeout = std::chrono::seconds{60}, .arena_bytes = std::size_t{1} << 20};
 constexpr int ranks = 3;
 
 struct ending {

@@ -27,7 +27,7 @@ namespace fs = std::filesystem;
 using strategy = distributed<direct, allfold::buckets<16, 64>>;
 using history = list<taken_step, 400>;
 
-constexpr allfold::processes::options quick{.timeout = 60s, .arena_bytes = std::size_t{64} << 20};
+const allfold::processes::options quick{.timeout = 60s, .arena_bytes = std::size_t{64} << 20};
 
 struct folder {
   fs::path path = fs::temp_directory_path() / ("allfold_restart_" + std::to_string(::getpid()));

@@ -34,9 +34,9 @@ using allfold::processes::options;
 using world_type = allfold::processes::communicator;
 
 constexpr int most = 8;
-constexpr options patient{.timeout = 60s, .arena_bytes = std::size_t{64} << 20};
+const options patient{.timeout = 60s, .arena_bytes = std::size_t{64} << 20};
 /// For ranks that are stopped, which others notice by the time limit.
-constexpr options impatient{.timeout = 400ms, .arena_bytes = std::size_t{64} << 20};
+const options impatient{.timeout = 400ms, .arena_bytes = std::size_t{64} << 20};
 
 /// What has become of the ranks, told by themselves.
 struct fates {

@@ -75,9 +75,9 @@ TEST_CASE("a table of one rule is its schedule") {
 namespace {
 
 template <class Rules>
-inline constexpr bool in_rank_order = false;
+inline constexpr bool folds_in_rank_order = false;
 template <class... Rules>
-inline constexpr bool in_rank_order<rules<Rules...>> = [] {
+inline constexpr bool folds_in_rank_order<rules<Rules...>> = [] {
   bool all = true;
   for (int ranks = 1; ranks <= 8; ++ranks)
     all = all && (prove<typename Rules::algorithm>(ranks).rank_ordered && ...);
@@ -87,6 +87,6 @@ inline constexpr bool in_rank_order<rules<Rules...>> = [] {
 }  // namespace
 
 TEST_CASE("automatic gives the same bits by whichever rule") {
-  CHECK(in_rank_order<default_tuning::all_reduce>);
-  CHECK(!in_rank_order<table::all_reduce>);
+  CHECK(folds_in_rank_order<default_tuning::all_reduce>);
+  CHECK(!folds_in_rank_order<table::all_reduce>);
 }

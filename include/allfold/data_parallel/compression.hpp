@@ -47,7 +47,8 @@ struct any_ranks {
 ///    a std::string, the value a std::uint64_t& or a std::vector<float>&. If the visitor assigns
 ///    the values that another visit saw, the object goes on as the other would have. What a rank
 ///    keeps is its own, and no other rank's;
-///  - `bytes_sent()` and `bytes_uncompressed()`.
+///  - `bytes_sent()` and `bytes_uncompressed()`;
+///  - `bytes_kept()`, the memory that it holds from step to step.
 template <class Type, class T = float>
 concept compression = std::default_initializable<Type> &&
     requires(Type it, std::span<T> gradient, std::size_t index, detail::any_ranks ranks) {
@@ -123,6 +124,19 @@ inline void fit(std::vector<float>& state, std::size_t size, std::size_t index) 
                       " numbers, and needs " + std::to_string(size)};
 }
 
+/// The memory that `all` hold, in bytes.
+template <class... T>
+std::size_t bytes_held(const std::vector<T>&... all) {
+  return (std::size_t{0} + ... + (all.capacity() * sizeof(T)));
+}
+/// The memory that stretches' own vectors hold, in bytes.
+template <class Stretch>
+std::size_t bytes_of_stretches(const std::vector<Stretch>& all) {
+  std::size_t bytes = 0;
+  for (const Stretch& each : all) bytes += each.bytes_kept();
+  return bytes;
+}
+
 /// Visits how many stretches there are, which the visitor may change, and each one's pieces under
 /// the name "<index>.<piece>".
 template <class Stretch, class Visit>
@@ -143,6 +157,7 @@ struct residual_stretch {
   void visit_state(Visit visit) {
     visit("residual", residual);
   }
+  std::size_t bytes_kept() const { return bytes_held(residual); }
 };
 
 }  // namespace detail
@@ -193,6 +208,9 @@ class wire : public byte_counters {
   template <class Visit>
   void visit_state(Visit&& visit) {
     if constexpr (Feedback == error_feedback::on) detail::visit_stretches(stretches_, visit);
+  }
+  std::size_t bytes_kept() const {
+    return detail::bytes_held(narrow_) + detail::bytes_of_stretches(stretches_);
   }
 
  private:

@@ -170,12 +170,15 @@ class data_parallel {
   int size() const { return link_->size(); }
   /// Optimizer steps so far.
   std::uint64_t steps() const { return steps_; }
-  /// What gradients take of this rank's memory. Reducing them takes no other, but for what a
-  /// compression keeps.
+  /// What gradients take of this rank's memory. Not during `backward`. Reducing them takes no
+  /// other, but for a moment copies of those that unused::keep leaves as they are; averaging under
+  /// local_sgd takes for a moment a copy of the parameters.
   gradient_memory memory() const {
-    std::size_t bytes = 0;
-    for (const elements each : gradients_) bytes += each.size_bytes();
-    return {bytes, arena_.size_bytes()};
+    gradient_memory use{0, arena_.size_bytes(), 0};
+    for (const elements each : gradients_) use.gradients += each.size_bytes();
+    if constexpr (requires { compression_.bytes_kept(); })
+      use.of_compression = compression_.bytes_kept();
+    return use;
   }
   /// Which gradients are reduced together, in this order.
   const std::vector<bucket>& buckets() const { return pass_->reductions().buckets(); }

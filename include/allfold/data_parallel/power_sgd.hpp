@@ -159,6 +159,9 @@ class power_sgd : public byte_counters {
   void visit_state(Visit&& visit) {
     detail::visit_stretches(stretches_, visit);
   }
+  std::size_t bytes_kept() const {
+    return detail::bytes_held(copy_, p_, own_q_, q_) + detail::bytes_of_stretches(stretches_);
+  }
 
  private:
   static constexpr std::size_t columns = Rank;
@@ -175,6 +178,7 @@ class power_sgd : public byte_counters {
       visit("residual", residual);
       visit("q", q);
     }
+    std::size_t bytes_kept() const { return detail::bytes_held(residual, q); }
   };
 
   /// An orthonormal Q to begin with, the same on all ranks. A column that has come to nothing, as

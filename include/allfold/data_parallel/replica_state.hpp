@@ -7,10 +7,11 @@
 
 namespace allfold {
 
-/// Bytes of one rank's gradients.
+/// Bytes of one rank's memory.
 struct gradient_memory {
-  std::size_t gradients = 0;   ///< all of them, wherever they lie
-  std::size_t of_replica = 0;  ///< of these in memory of the replica's own; see bind_gradients
+  std::size_t gradients = 0;       ///< all of them, wherever they lie
+  std::size_t of_replica = 0;      ///< of these in memory of the replica's own; see bind_gradients
+  std::size_t of_compression = 0;  ///< residuals and what else it says that it keeps
 };
 
 /// What a replica remembers from step to step. The same on every rank.

@@ -54,6 +54,9 @@ class top_k : public byte_counters {
   void visit_state(Visit&& visit) {
     if constexpr (Feedback == error_feedback::on) detail::visit_stretches(stretches_, visit);
   }
+  std::size_t bytes_kept() const {
+    return detail::bytes_held(copy_, sizes_, mine_, all_) + detail::bytes_of_stretches(stretches_);
+  }
 
  private:
   struct entry {
