@@ -1,6 +1,5 @@
-# Makes the package that docs/packaging/vcpkg describes in PACKAGE, without vcpkg: the functions of
-# the port's two dependencies are here as far as a header-only library needs them. What vcpkg itself
-# would say of the port is not seen so.
+# Makes the package that docs/packaging/vcpkg describes in PACKAGE, without vcpkg: its functions are
+# here as far as a header-only library needs them. What vcpkg itself says of the port is not seen so.
 cmake_minimum_required(VERSION 3.25)
 
 set(port_folder "${CMAKE_CURRENT_LIST_DIR}/../../docs/packaging/vcpkg")
