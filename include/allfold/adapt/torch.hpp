@@ -23,7 +23,7 @@ namespace allfold {
 /// Made before the replica, and after the module has been loaded, converted and frozen: from then
 /// on its parameters stay where they are and require a gradient, or not, as they did. The module
 /// must outlive it, and may be used without it afterwards. Each rank has a module of its own; one
-/// thread uses it.
+/// thread uses it, and during a pass on a device the one that runs autograd there.
 template <class Element = float, class Place = torch_host_memory>
 class torch_model {
  public:
