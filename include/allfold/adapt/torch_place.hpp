@@ -22,32 +22,18 @@ struct torch_host_memory {
 /// the one that LibTorch gives its work to on the calling thread; `keep_for(memory, device)` has
 /// the memory of a tensor, when it is given up, wait for what that stream holds by then.
 template <class Place>
-concept torch_device = Place::space ==
-                       memory_space::device&& requires(c10::Device device,
-                                                       const torch::Tensor& memory) {
+concept torch_device = requires(c10::Device device, const torch::Tensor& memory) {
+  requires Place::space == memory_space::device;
   requires device_stream<decltype(Place::current_stream(device))>;
   Place::keep_for(memory, device);
 };
 
-namespace detail {
-
-template <class Place>
-struct torch_ready_of {
-  template <class Ready>
-  static constexpr bool is_called = std::invocable<Ready&, std::size_t>;
-};
-template <torch_device Place>
-struct torch_ready_of<Place> {
-  using stream = decltype(Place::current_stream(std::declval<c10::Device>()));
-  template <class Ready>
-  static constexpr bool is_called = std::invocable<Ready&, std::size_t, stream>;
-};
-
-}  // namespace detail
-
 /// What says that a gradient is final: ready(i), and on a device ready(i, stream).
 template <class Ready, class Place>
-concept torch_ready = detail::torch_ready_of<Place>::template is_called<Ready>;
+concept torch_ready = (Place::space == memory_space::host && std::invocable<Ready&, std::size_t>) ||
+                      requires(Ready& ready, std::size_t i, c10::Device device) {
+  ready(i, Place::current_stream(device));
+};
 
 namespace detail {
 
