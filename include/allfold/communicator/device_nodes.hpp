@@ -194,7 +194,7 @@ class device_communicator {
     if (told_->exchange(true)) return;
     const auto tell = [&](auto& level) {
       try {
-        if (found.kind)
+        if (found.kind && found.kind != host::failure_kind::lost)
           fail(level, found);
         else
           level.leave_with(std::make_exception_ptr(std::runtime_error{found.text}));
