@@ -194,6 +194,7 @@ class device_communicator {
     if (told_->exchange(true)) return;
     const auto tell = [&](auto& level) {
       try {
+        // Of the levels' two ways only one makes it an error of a rank that is lost.
         if (found.kind && found.kind != host::failure_kind::lost)
           fail(level, found);
         else
