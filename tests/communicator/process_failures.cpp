@@ -397,7 +397,7 @@ TEST_CASE("a rank whose memory the system limits before it joins, and who has no
   constexpr int size = 3;
   struct meeting_place {
     std::atomic<int> come[4]{};
-    std::byte bytes[4][size * 256];
+    std::byte bytes[4][size * 1024];
   };
   test::shared_with_children<meeting_place> place;
   shared_board shared;
@@ -407,6 +407,7 @@ TEST_CASE("a rank whose memory the system limits before it joins, and who has no
     if (child == 0) {
       int round = 0;
       const auto exchange = [&](const void* mine, std::size_t bytes, void* all) {
+        if (round == 4 || bytes * size > sizeof place->bytes[0]) _exit(4);
         std::memcpy(place->bytes[round] + static_cast<std::size_t>(rank) * bytes, mine, bytes);
         ++place->come[round];
         for (const auto end = clock_type::now() + 20s; place->come[round] < size;)
