@@ -62,7 +62,7 @@ T folded(const std::vector<T>& by_rank, shape its, const Operation& operation) {
       its.nodes);
 }
 
-constexpr std::size_t counts[] = {0, 1, 2, 31, 33, 64, 100, 257, 1000};
+constexpr std::size_t counts[] = {0, 1, 33, 100, 1000};
 
 /// Elements that the rank's stream writes, folded twice without a wait of the host's; between the
 /// folds they are changed, and taken away, in that stream.

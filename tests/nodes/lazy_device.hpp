@@ -11,6 +11,7 @@
 #include <memory>
 #include <mutex>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -36,7 +37,7 @@ struct gathering {
   std::string name;
   std::vector<member> members;
   std::function<void(const std::vector<member>&)> work;
-  bool dead = false;  ///< a rank of it is gone
+  bool dead = false;  ///< given up, as kernels do: a rank of it is gone, or its team has failed
 };
 /// What a stream is given: a collective, work of its own, or a wait for another stream.
 struct item {
@@ -88,6 +89,7 @@ class machine {
       its->members.resize(static_cast<std::size_t>(size));
       its->members[static_cast<std::size_t>(rank)] = mine;
       its->work = std::move(work);
+      its->dead = its->dead || stopped_.count(team) != 0;
     }
     push(mine.in, {std::move(its), {}, nullptr, 0});
   }
@@ -95,7 +97,7 @@ class machine {
   template <class Look>
   void finish(stream* own, Look look) {
     std::unique_lock lock{door_};
-    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds{20};
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds{60};
     while (!own->next.empty()) {
       if (go_on()) continue;
       look();
@@ -103,6 +105,14 @@ class machine {
         throw allfold::timeout_error{"allfold: a stream of a lazy device stands still"};
       changed_.wait_for(lock, std::chrono::milliseconds{2});
     }
+  }
+  /// Collectives of this team that have not begun are given up; streams go on behind them.
+  void stop(const void* team) {
+    const std::lock_guard lock{door_};
+    stopped_.insert(team);
+    for (const auto& [key, each] : open_)
+      if (key.first == team) each->dead = true;
+    changed_.notify_all();
   }
   /// What the stream has not done is never done.
   void cancel(stream* own) {
@@ -129,7 +139,7 @@ class machine {
     if (its.next.empty()) return false;
     const item& it = its.next.front();
     if (it.awaited != nullptr) return it.awaited->done >= it.until;
-    if (!it.together) return true;
+    if (!it.together || it.together->dead) return true;
     const auto is_next = [&](const member& each) {
       return each.in != nullptr && !each.in->next.empty() &&
              each.in->next.front().together == it.together;
@@ -150,7 +160,7 @@ class machine {
     if (among.empty()) return false;
     stream* const chosen = among[random_() % among.size()];
     const item it = chosen->next.front();
-    if (it.together) {
+    if (it.together && !it.together->dead) {
       it.together->work(it.together->members);
       log_.push_back(it.together->name);
       for (const member& each : it.together->members) pop(each.in);
@@ -172,6 +182,7 @@ class machine {
   std::condition_variable changed_;
   std::vector<std::unique_ptr<stream>> streams_;
   std::map<std::pair<const void*, std::uint64_t>, std::shared_ptr<gathering>> open_;
+  std::set<const void*> stopped_;
   std::vector<std::string> log_;
 };
 
@@ -250,8 +261,14 @@ class ranks {
   lazy::stream* stream() const { return seat_->its; }
   std::unique_ptr<allfold::stream_mark> mark() const { return std::make_unique<event>(*seat_->on); }
   bool enqueues_at_once() const { return how_ == meeting::at_once; }
-  void abort(const std::string& why) { control_.abort(why); }
-  void leave_with(const std::exception_ptr& thrown) { control_.leave_with(thrown); }
+  void abort(const std::string& why) {
+    control_.abort(why);
+    on().stop(control_.shared().get());
+  }
+  void leave_with(const std::exception_ptr& thrown) {
+    control_.leave_with(thrown);
+    on().stop(control_.shared().get());
+  }
   std::vector<std::uint64_t> gather_numbers(std::uint64_t mine, std::source_location where) {
     return control_.gather(mine, where);
   }
@@ -263,9 +280,11 @@ class ranks {
     });
   }
   void synchronize() {
-    on().finish(stream(), [&] {
+    const auto look = [&] {
       if (control_.shared()->failed()) control_.shared()->throw_failure(rank(), "synchronize");
-    });
+    };
+    on().finish(stream(), look);
+    look();
   }
 
  protected:
