@@ -10,9 +10,10 @@
 #include <new>
 
 #include "support/blocks.hpp"
+#include "support/sanitizers.hpp"
 
 // Threads behind a fork are not for ThreadSanitizer.
-#ifndef __SANITIZE_THREAD__
+#if !TEST_THREAD_SANITIZER
 
 namespace {
 

@@ -8,6 +8,7 @@
 
 #include "outcome.hpp"
 #include "support/forked.hpp"
+#include "support/sanitizers.hpp"
 
 #include <doctest/doctest.h>
 
@@ -390,7 +391,7 @@ TEST_CASE("any thread may abort, and the rank that is in a collective gets the e
   }
 }
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // which need all addresses
+#if !TEST_ADDRESS_SANITIZER && !TEST_THREAD_SANITIZER  // which need all addresses
 
 TEST_CASE("a rank whose memory the system limits before it joins, and who has no room to map it") {
   // Ranks that were not started by spawn_processes: what one is refused, all hear.

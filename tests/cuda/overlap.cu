@@ -252,6 +252,7 @@ TEST_CASE("a process that is a rank alone has a companion in the same arena") {
   const auto exchange = [](const void* mine, std::size_t size, void* all) {
     std::memcpy(all, mine, size);
   };
+  const allfold::cuda::stream engines;
   process_communicator world{
       0, 1, 0, exchange, {.arena_bytes = std::size_t{8} << 20, .staging_bytes = 1 << 20}};
   process_communicator beside = world.companion();
@@ -264,7 +265,9 @@ TEST_CASE("a process that is a rank alone has a companion in the same arena") {
     allfold::all_reduce<allfold::direct>(beside, inside);
     allfold::all_reduce<allfold::ring>(beside, outside);
     allfold::all_reduce<allfold::ring>(world, other);
+    if (round == 10) world.use_stream(engines.get());
   }
+  CHECK(world.stream() == engines.get());
   beside.synchronize();
   world.synchronize();
   CHECK(outside.to_host() == floats(1'000, 3.0f));

@@ -1,6 +1,7 @@
 #include <allfold/allfold.hpp>
 
 #include "communicator/outcome.hpp"
+#include "support/sanitizers.hpp"
 
 #include <doctest/doctest.h>
 
@@ -327,7 +328,7 @@ TEST_CASE("a bound thread spawns within its core") {
   for (const auto& each : inside) CHECK(each == outside);
 }
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !TEST_ADDRESS_SANITIZER && !TEST_THREAD_SANITIZER
 
 TEST_CASE("if a thread can't be started the others are let go") {
   // In a process of its own, whose memory does not suffice for the stacks of so many threads.

@@ -5,6 +5,7 @@
 #include "communicator/outcome.hpp"
 #include "support/forked.hpp"
 #include "support/report_file.hpp"
+#include "support/sanitizers.hpp"
 
 #include <doctest/doctest.h>
 
@@ -151,7 +152,7 @@ TEST_CASE("signals as fast as they come disturb nothing") {
   CHECK(file.gets("allfold: report of 2 ranks\n"));
 }
 
-#if !defined(__SANITIZE_THREAD__)  // which knows no threads in the child of several
+#if !TEST_THREAD_SANITIZER  // which knows no threads in the child of several
 
 TEST_CASE("a forked process has no helper of its own, and may make one") {
   const report_file file;

@@ -19,6 +19,7 @@
 #include "communicator/outcome.hpp"
 #include "support/forked.hpp"
 #include "support/left_behind.hpp"
+#include "support/sanitizers.hpp"
 
 namespace process_faults {
 
@@ -402,17 +403,7 @@ inline double latest(const experiment& how, const findings& found) {
   return std::chrono::duration<double, std::milli>(clock::duration{last - found.committed}).count();
 }
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-inline constexpr bool sanitized = true;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-inline constexpr bool sanitized = true;
-#else
-inline constexpr bool sanitized = false;
-#endif
-#else
-inline constexpr bool sanitized = false;
-#endif
+inline constexpr bool sanitized = TEST_ADDRESS_SANITIZER || TEST_THREAD_SANITIZER;
 
 /// The words that say what became of the culprit.
 inline std::string expected_words(const experiment& how) {

@@ -20,14 +20,18 @@ inline std::string torch_kind_of(const torch::Tensor& tensor) {
   return std::string{c10::toString(tensor.scalar_type())} + " on " + tensor.device().str();
 }
 
-/// Throws a usage_error unless the tensor's elements fill one piece of memory of this space, each
+/// True if that is the device, or one of the kind where it has no number.
+inline bool is_on(c10::Device found, c10::Device wanted) {
+  return found.type() == wanted.type() && (!wanted.has_index() || found.index() == wanted.index());
+}
+
+/// Throws a usage_error unless the tensor's elements fill one piece of this device's memory, each
 /// place once. In which order they lie there does not matter, if it is the same on every rank.
-inline void require_torch_memory(const torch::Tensor& tensor, memory_space space,
+inline void require_torch_memory(const torch::Tensor& tensor, c10::Device device,
                                  const std::string& what, const calling& by) {
-  const c10::DeviceType device = space == memory_space::host ? c10::kCPU : c10::kCUDA;
-  if (tensor.device().type() != device)
+  if (!is_on(tensor.device(), device))
     by.refuse(what + " is " + torch_kind_of(tensor) + ", and this torch_model takes tensors on " +
-              c10::DeviceTypeName(device, true));
+              device.str());
   if (tensor.layout() != c10::kStrided || !tensor.is_non_overlapping_and_dense())
     by.refuse(what +
               " has gaps or overlaps in memory, or is sparse: give the module a clone of it");
@@ -54,7 +58,8 @@ class torch_accumulation_hook : public torch::autograd::FunctionPostHook {
   std::function<void()> call_;
 };
 
-/// One parameter that is trained. Used by the thread that runs its backward pass.
+/// One parameter that is trained. Used by its rank's thread, and during a backward pass by the one
+/// that runs it.
 template <class Element>
 class torch_parameter {
  public:
@@ -77,12 +82,15 @@ class torch_parameter {
         }));
   }
   /// From now on the gradient lies from `place` on, in the order of the parameter's own elements.
-  /// `keeper` keeps that memory. A gradient that is there moves there.
+  /// `keeper` keeps that memory, of the parameter's device. A gradient that is there moves there.
   void bind(Element* place, const std::shared_ptr<void>& keeper) {
     const torch::NoGradGuard quiet;
-    place_ = torch::from_blob(
-        place, variable_.sizes(), variable_.strides(), [keeper](void*) {},
-        variable_.options().requires_grad(false));
+    place_ = at::for_blob(place, variable_.sizes())
+                 .strides(variable_.strides())
+                 .deleter([keeper](void*) {})
+                 .options(variable_.options())
+                 .target_device(variable_.device())
+                 .make_tensor();
     if (variable_.grad().defined()) put_in_place();
   }
   /// A backward pass begins: a gradient that is not defined becomes zero, so that autograd adds to

@@ -59,6 +59,14 @@ class process_communicator {
   int size() const { return size_; }
   int gpu() const { return gpu_; }
   cudaStream_t stream() const { return stream_; }
+  /// Takes a stream of the caller's from now on, which waits for what the former stream holds.
+  void use_stream(cudaStream_t stream) {
+    const device_scope current{gpu_};
+    event done;
+    done.record(stream_);
+    done.hold_back(stream);
+    stream_ = stream;
+  }
   /// A mark for streams of this rank's GPU.
   std::unique_ptr<stream_mark> mark() const { return std::make_unique<event_mark>(gpu_); }
   /// Collectives are given to the stream and no more.
@@ -72,8 +80,8 @@ class process_communicator {
     return process_communicator{beside{*this}};
   }
 
-  /// `count` elements of the arena, until the communicator goes. Throws usage_error if there are
-  /// not so many left.
+  /// `count` elements of the arena, until the communicator goes, or a copy of `memory`. Throws
+  /// usage_error if there are not so many left.
   template <class T>
   device_span<T> allocate(std::size_t count) {
     T* const elements = arena_->take<T>(count);
@@ -84,6 +92,9 @@ class process_communicator {
                         std::to_string(arena_->bytes()) + " bytes (arena_bytes)"};
     return {elements, count};
   }
+  /// What `allocate` gives out is there as long as a copy of this. Collectives need the
+  /// communicator besides.
+  std::shared_ptr<void> memory() const { return arena_; }
 
   /// Waits until all collectives are complete. Throws if one has failed, or one of a companion's.
   void synchronize() {
