@@ -85,6 +85,10 @@ class level {
   static constexpr bool has_slots_for(collective what) {
     return !has_engine && detail::has_slots_for<World>(what);
   }
+  static constexpr std::size_t piece_bytes(int size, int chunks) requires requires {
+    World::piece_bytes(size, chunks);
+  }
+  { return World::piece_bytes(size, chunks); }
   std::size_t small_bytes_of(collective what) const { return longest_small(world_, what); }
   bool crowded() const requires requires(const World& world) { world.crowded(); }
   { return world_.crowded(); }

@@ -68,19 +68,23 @@ class message_pieces {
 
   /// Calls inward(p), across(p) and outward(p) for every piece p in this order, each of the three
   /// for one piece after the other; across(p) while inward(p + 1) goes on, if a second thread may
-  /// do so.
+  /// do so, or a second stream of a device.
   template <class Inward, class Across, class Outward>
   void run(Inward inward, Across across, Outward outward) {
     const auto pass = [&](int piece) {
       if (has_part()) across(piece);
     };
-    if (number() > 1 && by_.world.pipelined())
-      return by_.world.worker().run(number(), inward, pass, outward,
-                                    [&] { return by_.world.failed_across(); });
-    for (int piece = 0; piece < number(); ++piece) {
-      inward(piece);
-      pass(piece);
-      outward(piece);
+    if constexpr (Call::in_streams) {
+      by_.world.in_streams(number(), inward, pass, outward);
+    } else if (number() > 1 && by_.world.pipelined()) {
+      by_.world.worker().run(number(), inward, pass, outward,
+                             [&] { return by_.world.failed_across(); });
+    } else {
+      for (int piece = 0; piece < number(); ++piece) {
+        inward(piece);
+        pass(piece);
+        outward(piece);
+      }
     }
   }
 

@@ -9,7 +9,7 @@ namespace allfold::detail {
 template <class Call, class T, class Operation>
 void fold_by_levels(Call& by, const engine_call<collective::all_reduce, T>& it,
                     const Operation& operation) {
-  const auto partial = without_finish<T>(operation);
+  const auto partial = by.partial(operation);
   auto pieces = cut<T>(by, it.count, 0, true);
   const auto part = [&](int piece) { return offset(it.output, pieces.mine(piece).begin); };
   pieces.run([&](int piece) { pieces.fold_inside(piece, it.input, part(piece), partial); },
@@ -26,7 +26,7 @@ void fold_by_levels(Call& by, const engine_call<collective::all_reduce, T>& it,
 template <class Call, class T, class Operation>
 void fold_by_levels(Call& by, const engine_call<collective::reduce, T>& it,
                     const Operation& operation) {
-  const auto partial = without_finish<T>(operation);
+  const auto partial = by.partial(operation);
   auto pieces = cut<T>(by, it.count, by.root_lane, true);
   // Only the root may write where its caller wants the result.
   const bool in_output = by.is_root() && !pieces.shared();
@@ -54,7 +54,7 @@ void fold_by_levels(Call& by, const engine_call<collective::reduce, T>& it,
 template <class Call, class T, class Operation>
 void fold_by_levels(Call& by, const engine_call<collective::reduce_scatter, T>& it,
                     const Operation& operation) {
-  const auto partial = without_finish<T>(operation);
+  const auto partial = by.partial(operation);
   const auto nodes = static_cast<std::size_t>(by.world.nodes());
   const auto lanes = static_cast<std::size_t>(by.world.lanes());
   T* const shares = by.scratch(it.count * nodes);

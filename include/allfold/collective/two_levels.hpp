@@ -41,6 +41,8 @@ class two_level_call {
  public:
   using inside_algorithm = typename Plan::inside;
   static constexpr bool in_order = std::is_same_v<typename Plan::across, in_rank_order>;
+  /// A device's elements: the host gives work to streams, and touches no element.
+  static constexpr bool in_streams = World::space == memory_space::device;
   using across_algorithm = std::conditional_t<in_order, automatic, typename Plan::across>;
   using inside_level = level<typename World::inside_type, inside_algorithm, World>;
   using across_level = level<typename World::across_type, across_algorithm, World>;
@@ -71,10 +73,20 @@ class two_level_call {
   U* scratch(std::size_t count) const {
     return reinterpret_cast<U*>(world.scratch(count * sizeof(U)));
   }
-  /// Applies the operation's finish, if it has one, to elements that hold all ranks' fold.
+  /// What the levels fold with: so that a fold is finished once in host memory, by each level in a
+  /// device's.
+  template <class Operation>
+  auto partial(const Operation& operation) const {
+    if constexpr (in_streams)
+      return operation;
+    else
+      return without_finish<T>(operation);
+  }
+  /// Applies the operation's finish, if it has one that `partial` left out, to elements that hold
+  /// all ranks' fold.
   template <class Operation>
   void finish(T* elements, std::size_t count, const Operation& operation) const {
-    if constexpr (finishes<Operation, T>)
+    if constexpr (finishes<Operation, T> && !in_streams)
       fold<T>(&elements, 1, &elements, 1, count, operation, world.size());
   }
 };
