@@ -61,6 +61,9 @@ int main(int count, char** values) {
     }
   } catch (const std::exception& failure) {
     std::puts(failure.what());
+    // A launcher ends all processes at once when the first one ends like that: all have their say.
+    std::fflush(stdout);
+    std::this_thread::sleep_for(1s);
     return 1;
   }
 }
