@@ -3,9 +3,9 @@
 accuracy that it led to. Fails if the mean over the seeds of one is not within a point of the same
 training uncompressed.
 
-    compare_seeds.py FASHION_MNIST [--seeds N] [--page FILE] [-- ARGUMENT...]
+    compare_seeds.py FASHION_MNIST [--seeds N] [--page FILE] [ARGUMENT...]
 
-FASHION_MNIST is the program of this folder; further arguments are its own."""
+FASHION_MNIST is the program of this folder; other arguments, such as --ranks 2, are its own."""
 
 import argparse
 import json
@@ -64,10 +64,9 @@ def main():
     parser.add_argument("program")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="how many, from 1 on")
     parser.add_argument("--page", type=pathlib.Path, metavar="FILE")
-    parser.add_argument("arguments", nargs="*")
-    options = parser.parse_args()
+    options, arguments = parser.parse_known_args()
     seeds = range(1, options.seeds + 1)
-    runs = [train(options.program, seed, options.arguments) for seed in seeds]
+    runs = [train(options.program, seed, arguments) for seed in seeds]
     text = page(runs, seeds)
     print(text, end="")
     if options.page:
