@@ -43,7 +43,7 @@ def page(runs, seeds):
         f"{chosen['ranks']} ranks, {first[0]['steps']} steps of {chosen['batch']} samples, "
         f"{len(seeds)} seeds ({here['processor']}, {here['cores']} cores, {here['compiler']}).",
         "Sent is what a rank brings to collectives in a step, as a mean over the steps; accuracy is",
-        "of the 10 000 test images; points are of the same seed, above uncompressed.", "",
+        "of the test images; points are of the same seed, above uncompressed.", "",
         "| strategy | KiB sent | of uncompressed | " +
         " | ".join(f"accuracy, seed {seed}" for seed in seeds) + " | points, mean | points, all |",
         "|---|" + "--:|" * (len(seeds) + 4)]
