@@ -41,9 +41,11 @@ class Rendezvous(unittest.TestCase):
         self.assertEqual(outcome.returncode, 3, outcome.stderr)
         self.assert_four_ranks(outcome)
         self.assertEqual(sorted(errors), ["0", "1", "2", "3"])
+        # One of host-1's ranks may have got through, just before the cable was pulled.
         for rank, text in errors.items():
             self.assertIn(f"rank {rank}: exchange #", text)
-            self.assertIn("ranks 2 and 3" if rank in "01" else "rank 0, which", text)
+            self.assertRegex(text, "for (ranks 2 and 3|rank 2|rank 3), which" if rank in "01" else
+                             "for rank 0, which")
 
 
 if __name__ == "__main__":
