@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <allfold/data_parallel/replica_link.hpp>
+#include <allfold/hash.hpp>
 #include <cstring>
 #include <ranges>
 

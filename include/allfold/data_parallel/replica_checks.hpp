@@ -3,7 +3,7 @@
 
 #include <allfold/data_parallel/model.hpp>
 #include <allfold/data_parallel/replica_link.hpp>
-#include <allfold/type_name.hpp>
+#include <allfold/hash.hpp>
 
 namespace allfold::detail {
 
