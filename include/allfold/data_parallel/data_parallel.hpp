@@ -303,6 +303,7 @@ class data_parallel {
     std::chrono::nanoseconds hidden{};
     clock_.communicate([&] { hidden = pass_->finish(where, shadows); });
     clock_.times.communication += hidden;
+    clock_.times.bytes += pass_->reductions().bytes_sent();
   }
   double share_of_samples(std::size_t samples, std::source_location where) {
     std::uint64_t total = 0;
