@@ -1,7 +1,8 @@
 // Whether a thread that reduces gradients during the backward pass pays on this machine.
 //
 // Backward passes with overlap::none and overlap::by_thread take turns in one run, of one model in
-// the same memory, so that both see the same machine; what counts is the ratio. A backward pass
+// the same memory, so that all see the same machine; what counts is the ratio. So do passes in
+// which the ranks themselves reduce each gradient once it is there, with no thread. A backward pass
 // writes each gradient and computes beside that, in the first-level cache, an amount that is fixed
 // before: so that it takes about as long as wanted when nothing else needs its core. Prints a page
 // in Markdown. Argument: rounds.
@@ -74,7 +75,7 @@ struct question {
 
 struct answer {
   question asked;
-  series none, by_thread;
+  series none, by_thread, by_ranks;
 };
 
 double seconds(std::chrono::nanoseconds time) { return static_cast<double>(time.count()) / 1e9; }
@@ -89,6 +90,23 @@ std::array<double, 2> run(auto& world, Replica& replica, int steps) {
     replica.backward([&](auto&& ready) { replica.model().backward(ready); });
     taken[1] += seconds(replica.times().exposed) / steps;
   }
+  taken[0] = seconds(steady_clock::now() - begin) / steps;
+  allfold::all_reduce(world, taken, allfold::average{});
+  return taken;
+}
+
+/// The same without a replica: each rank reduces a gradient itself, and then computes the next one.
+std::array<double, 2> run_by_ranks(auto& world, layered& model, int steps) {
+  allfold::barrier(world);
+  std::array<double, 2> taken{};
+  const auto slopes = model.gradients();
+  const auto begin = steady_clock::now();
+  for (int i = 0; i < steps; ++i)
+    model.backward([&](std::size_t layer) {
+      const auto complete = steady_clock::now();
+      allfold::all_reduce(world, slopes[layer], allfold::average{});
+      taken[1] += seconds(steady_clock::now() - complete) / steps;
+    });
   taken[0] = seconds(steady_clock::now() - begin) / steps;
   allfold::all_reduce(world, taken, allfold::average{});
   return taken;
@@ -128,17 +146,17 @@ answer ask(auto& world, const question& asked, int rounds) {
   replica_type by_thread{model, world, {.overlap = allfold::overlap::by_thread}};
   const double step = calibrate(world, none, asked.factor);
   const int steps = std::clamp(static_cast<int>(0.02 / step), 1, 100);
-  answer found{asked, {}, {}};
-  const auto measure = [&](replica_type& replica, series& all) {
-    const std::array<double, 2> taken = run(world, replica, steps);
+  answer found{asked, {}, {}, {}};
+  const auto note = [](series& all, const std::array<double, 2>& taken) {
     all.step.push_back(taken[0]);
     all.exposed.push_back(taken[1]);
   };
   run(world, by_thread, steps);
   for (int round = 0; round < rounds; ++round) {
-    if (round % 2 == 0) measure(none, found.none);
-    measure(by_thread, found.by_thread);
-    if (round % 2 == 1) measure(none, found.none);
+    if (round % 2 == 0) note(found.none, run(world, none, steps));
+    note(found.by_thread, run(world, by_thread, steps));
+    note(found.by_ranks, run_by_ranks(world, model, steps));
+    if (round % 2 == 1) note(found.none, run(world, none, steps));
   }
   return found;
 }
@@ -163,8 +181,10 @@ void print(const answer& it) {
               it.asked.bound ? ", bound" : "", it.asked.bytes >> 20, it.asked.factor,
               (step - exposed) / exposed, step * 1e3, quantile(it.by_thread.step, 0.5) * 1e3);
   print_ratio(ratios(it.by_thread.step, it.none.step));
+  print_ratio(ratios(it.by_ranks.step, it.none.step));
   std::printf(" %.2f | %.2f |", exposed * 1e3, quantile(it.by_thread.exposed, 0.5) * 1e3);
   print_ratio(ratios(it.by_thread.exposed, it.none.exposed));
+  print_ratio(ratios(it.by_ranks.exposed, it.none.exposed));
   std::puts("");
   std::fflush(stdout);
 }
@@ -183,7 +203,7 @@ void compare(int ranks, bool bound, int rounds) {
     }
   std::printf(
       "| **%d%s** | | | | | | with the thread **shorter in %d of %d** cases, longer in %d "
-      "| | | |\n",
+      "| | | | | |\n",
       ranks, bound ? ", bound" : "", shorter, cases, longer);
 }
 
@@ -201,15 +221,15 @@ int main(int count, char** arguments) {
   std::puts(
       "A step is a backward pass of eight layers and the reduction of its gradients by "
       "`distributed<>`, in eight buckets: with `overlap::none` after the pass, with "
-      "`overlap::by_thread` during it. \"Exposed\" is the communication that a step waits for. "
-      "Times are milliseconds, medians over rounds of the mean of all ranks; ratios are with the "
-      "thread / without, medians over rounds with their quartiles. A case is shorter if the upper "
-      "quartile of its steps' ratio is below 1, and longer if the lower one is above 1. Bound: "
-      "rank "
-      "r, with its thread, to core r.\n\n"
+      "`overlap::by_thread` during it. By ranks: each rank itself reduces a gradient as soon as it "
+      "is there, and then goes on with the pass. \"Exposed\" is the communication that a step "
+      "waits for. Times are milliseconds, medians over rounds of the mean of all ranks; ratios are "
+      "to `overlap::none`, medians over rounds with their quartiles. A case is shorter if the "
+      "upper quartile of its steps' ratio is below 1, and longer if the lower one is above 1. "
+      "Bound: rank r, with its thread, to core r.\n\n"
       "| ranks | gradients | backward / communication | measured | step | with thread | ratio "
-      "| exposed | with thread | ratio |\n"
-      "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
+      "| by ranks, ratio | exposed | with thread | ratio | by ranks, ratio |\n"
+      "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
   std::vector<int> sizes{2};
   if (cores >= 6) sizes.push_back(cores / 2);
   for (const int ranks : sizes)
