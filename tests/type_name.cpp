@@ -1,4 +1,4 @@
-// The names of types, and the hash that compares names.
+// The names of types.
 #include <allfold/reduction.hpp>
 #include <allfold/type_name.hpp>
 
@@ -22,7 +22,6 @@ struct with_arguments {
 
 namespace {
 
-using allfold::hash_of;
 using allfold::type_name;
 
 struct hidden {};
@@ -59,13 +58,4 @@ TEST_CASE("different types have different names") {
                   std::array<int, 4>, int[3], int[4], const int, int*>{},
       add);
   CHECK(names.size() == count);
-}
-
-TEST_CASE("hash_of is FNV-1a") {
-  // http://www.isthe.com/chongo/src/fnv/test_fnv.c
-  static_assert(hash_of("") == 0xcbf29ce484222325u);
-  static_assert(hash_of("a") == 0xaf63dc4c8601ec8cu);
-  static_assert(hash_of("foobar") == 0x85944171f73967e8u);
-  CHECK(hash_of("\xff\xfe") != hash_of("\xfe\xff"));
-  CHECK(hash_of("ab") != hash_of("ba"));
 }

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <string_view>
 
 namespace allfold {
@@ -19,22 +18,6 @@ constexpr std::string_view type_name() {
   constexpr std::string_view name = whole.substr(begin, end - begin);
   constexpr std::string_view own = "allfold::";  // which GCC leaves out
   return name.substr(name.starts_with(own) ? own.size() : 0);
-}
-
-/// FNV-1a over characters, to compare names of different ranks by one number.
-constexpr std::uint64_t hash_of(std::string_view text) {
-  std::uint64_t hash = 0xcbf29ce484222325u;
-  for (const char each : text) {
-    hash ^= static_cast<unsigned char>(each);
-    hash *= 0x100000001b3u;
-  }
-  return hash;
-}
-
-/// Works a number into a hash, so that neighbouring numbers give hashes far apart.
-constexpr std::uint64_t mixed(std::uint64_t hash, std::uint64_t number) {
-  const std::uint64_t product = (hash ^ number) * 0xd6e8feb86659fd93u;
-  return product ^ (product >> 32);
 }
 
 }  // namespace allfold

@@ -8,7 +8,9 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <set>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
@@ -144,6 +146,50 @@ TEST_CASE("calls and bytes are counted by rank") {
     CHECK(each.bytes_read == 4096 * sizeof(float));  // a quarter of each of four ranks' elements
     CHECK(each.bytes_written == 4096 * sizeof(float));
   }
+}
+
+TEST_CASE("what companions move is counted too, also when they are gone") {
+  constexpr std::size_t elements = 6000;  // too long for slots
+  constexpr std::uint64_t bytes = elements * sizeof(float);
+  constexpr std::uint64_t times = 50;
+  const auto is = [](const allfold::threads::traffic& now, const allfold::threads::traffic& before,
+                     std::uint64_t calls) {
+    if (now.calls - before.calls != calls) throw std::logic_error{"other calls"};
+    if (now.bytes_read - before.bytes_read != calls * bytes) throw std::logic_error{"read"};
+    if (now.bytes_written - before.bytes_written != calls * bytes)
+      throw std::logic_error{"written"};
+  };
+  const auto all = run_ranks(3, [&](world_type& world) {
+    std::vector<float> data(elements), other(elements), another(elements);
+    const auto fold = [](world_type& over, std::vector<float>& what) {
+      for (std::uint64_t i = 0; i < times; ++i) allfold::all_reduce<allfold::direct>(over, what);
+    };
+    world_type apart = world.split(0);
+    auto second = std::make_unique<world_type>(world.companion());
+    auto third = std::make_unique<world_type>(second->companion());
+    const auto of_world = world.traffic(), of_second = second->traffic();
+    is(third->traffic(), {}, 0);
+    std::thread meanwhile{[&] { fold(*second, other); }};
+    std::thread besides{[&] { fold(*third, another); }};
+    std::uint64_t seen = of_world.calls;
+    for (std::uint64_t i = 0; i < times; ++i) {
+      allfold::all_reduce<allfold::direct>(world, data);
+      const std::uint64_t now = world.traffic().calls;
+      if (now <= seen) throw std::logic_error{"not one more"};
+      seen = now;
+    }
+    meanwhile.join();
+    besides.join();
+    is(third->traffic(), {}, times);
+    is(second->traffic(), of_second, 2 * times);
+    is(world.traffic(), of_world, 3 * times);
+    second.reset();
+    fold(*third, other);
+    third.reset();
+    fold(apart, other);
+    is(world.traffic(), of_world, 4 * times);
+  });
+  for (const outcome& each : all) CHECK_MESSAGE(each.how == ending::returned, each.text);
 }
 
 TEST_CASE("a collective that failed is not counted as completed") {

@@ -1,5 +1,6 @@
 // Where the time of a step was spent.
 #include <allfold/allfold.hpp>
+#include <allfold/data_parallel/top_k.hpp>
 
 #include "communicator/outcome.hpp"
 #include "models.hpp"
@@ -28,6 +29,37 @@ std::vector<step_times> times_of(overlap how, Train train) {
     found[at(world.rank())] = replica.times();
   });
   return found;
+}
+
+/// The bytes of three steps, each of two passes of which the first accumulates: after the first
+/// pass and after the step, the same on every rank.
+template <class Strategy>
+std::vector<std::uint64_t> bytes_of_steps(int ranks, overlap how) {
+  std::vector<std::vector<std::uint64_t>> found(at(ranks));
+  spawn(ranks, [&](auto& world) {
+    arrays model{{1000, 24}};
+    data_parallel<arrays, Strategy> replica{model, world, {.overlap = how}};
+    const auto pass = [&] { replica.backward([](auto&& ready) { ready(0, 2); }); };
+    for (int step = 0; step < 3; ++step) {
+      const std::uint64_t before = replica.compression().bytes_sent();
+      {
+        const auto guard = replica.no_sync();
+        pass();
+      }
+      found[at(world.rank())].push_back(replica.times().bytes);
+      pass();
+      replica.step([] {});
+      const std::uint64_t bytes = replica.times().bytes;
+      found[at(world.rank())].push_back(bytes);
+      if (replica.compression().bytes_sent() - before != bytes)
+        throw std::logic_error{"the compression counts otherwise"};
+      std::uint64_t of_buckets = 0;
+      for (const bucket_times& each : replica.bucket_timeline()) of_buckets += each.sent;
+      if (of_buckets != bytes) throw std::logic_error{"buckets count otherwise"};
+    }
+  });
+  for (const auto& each : found) CHECK(each == found[0]);
+  return found[0];
 }
 
 }  // namespace
@@ -140,4 +172,21 @@ TEST_CASE("a rank that shadows others counts the last of their steps") {
   });
   CHECK(last >= 10ms);
   CHECK(last < whole / 2);
+}
+
+TEST_CASE("a step's bytes are those that its reductions brought, compressed") {
+  using cut = buckets<4000, 4000>;
+  const auto in_steps = [](std::uint64_t bytes) {
+    return std::vector<std::uint64_t>{0, bytes, 0, bytes, 0, bytes};
+  };
+  for (const overlap how : {overlap::by_thread, overlap::none}) {
+    CHECK(bytes_of_steps<distributed<direct, cut>>(2, how) == in_steps(1024 * 4));
+    CHECK(bytes_of_steps<primary_device<0, cut>>(3, how) == in_steps(1024 * 4));
+    CHECK(bytes_of_steps<distributed<direct, cut, wire<bfloat16>>>(2, how) == in_steps(1024 * 2));
+    // A hundredth of each stretch, rounded up, with their places.
+    CHECK(bytes_of_steps<distributed<direct, cut, top_k<10>>>(2, how) == in_steps((10 + 1) * 8));
+    CHECK(bytes_of_steps<distributed<direct, cut>>(1, how) == in_steps(0));
+    CHECK(bytes_of_steps<local_sgd<2, 1, distributed<direct, cut>>>(2, how) ==
+          std::vector<std::uint64_t>{0, 1024 * 4, 0, 0, 0, 0});
+  }
 }

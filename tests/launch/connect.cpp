@@ -61,8 +61,7 @@ TEST_CASE("in a folder") {
     const exchange_bytes copy = exchange;
     if (exchanges(exchange, rank) && exchanges(copy, rank)) ++right;
     for (const std::string& name : place.names())  // the launcher's job
-      CHECK(name.find(allfold::detail::in_hex(allfold::detail::hash_of("its job"))) !=
-            std::string::npos);
+      CHECK(name.find(allfold::detail::in_hex(allfold::hash_of("its job"))) != std::string::npos);
   });
   for (const outcome& each : all) CHECK_MESSAGE(each.how == ending::returned, each.text);
   CHECK(right == 2);

@@ -20,7 +20,7 @@ void write_file(const std::string& path, const std::string& content) {
   std::ofstream{path, std::ios::binary} << content;
 }
 std::string prefix_of(const std::string& job) {
-  return "allfold-" + allfold::detail::in_hex(allfold::detail::hash_of(job)) + '-';
+  return "allfold-" + allfold::detail::in_hex(allfold::hash_of(job)) + '-';
 }
 
 /// A folder as one more rank might see it that is none.

@@ -64,44 +64,65 @@ T folded(const std::vector<T>& by_rank, shape its, const Operation& operation) {
 
 constexpr std::size_t counts[] = {0, 1, 33, 100, 1000};
 
-/// Elements that the rank's stream writes, folded twice without a wait of the host's; between the
+/// Elements that each rank's stream writes, folded twice without a wait of the host's; between the
 /// folds they are changed, and taken away, in that stream.
 template <class T, class Operation>
-void fold_twice(shape its, preference first, unsigned seed, std::size_t count, meeting how) {
-  const Operation operation;
-  const auto machine = std::make_shared<lazy::machine>(first, seed);
-  std::vector<std::vector<T>> input(at(its.ranks())), once = input, twice = input;
-  for (auto* const each : {&input, &once, &twice})
-    for (std::vector<T>& of_rank : *each) of_rank.assign(count, T{});
-  spawn(its.ranks(), [&](threads_world& flat) {
-    const int rank = flat.rank();
-    const auto r = at(rank);
-    world_type world = make(flat, its, machine, how);
-    const device_span<const T> in{input[r].data(), count};
-    const device_span<T> data{twice[r].data(), count};
-    machine->give(world.stream(), [&, rank] {
-      for (std::size_t i = 0; i < count; ++i) input[at(rank)][i] = value<T>(rank, i);
+class two_folds {
+ public:
+  two_folds(shape its, std::size_t count)
+      : shape_{its}, count_{count}, input_(at(its.ranks()), std::vector<T>(count)) {}
+
+  /// One rank's part.
+  void run(world_type& world, lazy::machine& machine) {
+    const auto r = at(world.rank());
+    const device_span<const T> in{input_[r].data(), count_};
+    const device_span<T> data{twice_[r].data(), count_};
+    machine.give(world.stream(), [this, r] {
+      for (std::size_t i = 0; i < count_; ++i) input_[r][i] = value<T>(static_cast<int>(r), i);
     });
-    all_reduce<algorithm>(world, in, data, operation);
-    machine->give(world.stream(), [&, rank] {
-      once[at(rank)] = twice[at(rank)];
-      for (T& each : twice[at(rank)]) each = static_cast<T>(each / static_cast<T>(rank + 2));
+    all_reduce<algorithm>(world, in, data, Operation{});
+    machine.give(world.stream(), [this, r] {
+      once_[r] = twice_[r];
+      for (T& each : twice_[r]) each = static_cast<T>(each / static_cast<T>(r + 2));
     });
-    all_reduce<algorithm>(world, data, operation);
+    all_reduce<algorithm>(world, data, Operation{});
     world.synchronize();
-  });
-  for (std::size_t i = 0; i < count; ++i) {
-    std::vector<T> given;
-    for (int rank = 0; rank < its.ranks(); ++rank) given.push_back(value<T>(rank, i));
-    const T wanted_once = folded(given, its, operation);
-    for (int rank = 0; rank < its.ranks(); ++rank)
-      given[at(rank)] = static_cast<T>(wanted_once / static_cast<T>(rank + 2));
-    const T wanted_twice = folded(given, its, operation);
-    for (int rank = 0; rank < its.ranks(); ++rank) {
-      REQUIRE(once[at(rank)][i] == wanted_once);
-      REQUIRE(twice[at(rank)][i] == wanted_twice);
+  }
+  void check() const {
+    CAPTURE(count_);
+    for (std::size_t i = 0; i < count_; ++i) {
+      std::vector<T> given;
+      for (int rank = 0; rank < shape_.ranks(); ++rank) given.push_back(value<T>(rank, i));
+      const T wanted_once = folded(given, shape_, Operation{});
+      for (int rank = 0; rank < shape_.ranks(); ++rank)
+        given[at(rank)] = static_cast<T>(wanted_once / static_cast<T>(rank + 2));
+      const T wanted_twice = folded(given, shape_, Operation{});
+      for (int rank = 0; rank < shape_.ranks(); ++rank) {
+        REQUIRE(once_[at(rank)][i] == wanted_once);
+        REQUIRE(twice_[at(rank)][i] == wanted_twice);
+      }
     }
   }
+
+ private:
+  shape shape_;
+  std::size_t count_;
+  std::vector<std::vector<T>> input_, once_ = input_, twice_ = input_;
+};
+
+/// Sums of all counts, and the others, one after the other over the same streams.
+template <class T, class... Others>
+void fold_all(shape its, preference first, unsigned seed, meeting how, Others... others) {
+  const auto machine = std::make_shared<lazy::machine>(first, seed);
+  std::vector<two_folds<T, sum>> sums;
+  for (const std::size_t count : counts) sums.emplace_back(its, count);
+  spawn(its.ranks(), [&](threads_world& flat) {
+    world_type world = make(flat, its, machine, how);
+    for (auto& each : sums) each.run(world, *machine);
+    (others.run(world, *machine), ...);
+  });
+  for (const auto& each : sums) each.check();
+  (others.check(), ...);
 }
 
 /// For one to three nodes of one to three lanes, and for each way to go.
@@ -122,14 +143,9 @@ void on_all(Work work) {
 
 TEST_CASE("an all_reduce is the nodes' folds, folded, in whatever order streams go on") {
   on_all([](shape its, preference first, unsigned seed) {
-    for (const std::size_t count : counts) {
-      CAPTURE(count);
-      fold_twice<float, sum>(its, first, seed, count, meeting::at_once);
-      fold_twice<int, sum>(its, first, seed + 100, count, meeting::threads_meet);
-    }
-    fold_twice<float, average>(its, first, seed, 333, meeting::at_once);
-    fold_twice<int, average>(its, first, seed, 333, meeting::at_once);
-    fold_twice<int, maximum>(its, first, seed, 333, meeting::at_once);
+    fold_all<float>(its, first, seed, meeting::at_once, two_folds<float, average>{its, 333},
+                    two_folds<int, average>{its, 333}, two_folds<int, maximum>{its, 333});
+    fold_all<int>(its, first, seed + 100, meeting::threads_meet);
   });
 }
 
@@ -137,22 +153,29 @@ TEST_CASE("a broadcast gives every rank the root's elements") {
   on_all([](shape its, preference first, unsigned seed) {
     const auto machine = std::make_shared<lazy::machine>(first, seed);
     const int root = static_cast<int>(seed) % its.ranks();
-    for (const std::size_t count : counts) {
-      std::vector<std::vector<int>> data(at(its.ranks()), std::vector<int>(count)), found = data;
-      spawn(its.ranks(), [&](threads_world& flat) {
-        world_type world = make(flat, its, machine);
-        const int rank = flat.rank();
-        machine->give(world.stream(), [&, rank] {
-          for (std::size_t i = 0; i < count; ++i) data[at(rank)][i] = value<int>(rank, i);
+    std::vector<std::vector<std::vector<int>>> data(at(its.ranks()));  // by rank and count
+    for (auto& each : data) each.resize(std::size(counts));
+    auto found = data;
+    spawn(its.ranks(), [&](threads_world& flat) {
+      world_type world = make(flat, its, machine);
+      const int rank = flat.rank();
+      for (std::size_t k = 0; k < std::size(counts); ++k) {
+        std::vector<int>& own = data[at(rank)][k];
+        own.resize(counts[k]);
+        machine->give(world.stream(), [&own, rank] {
+          for (std::size_t i = 0; i < own.size(); ++i) own[i] = value<int>(rank, i);
         });
-        broadcast(world, device_span<int>{data[at(rank)].data(), count}, root);
-        machine->give(world.stream(), [&, rank] { found[at(rank)] = data[at(rank)]; });
+        broadcast(world, device_span<int>{own.data(), own.size()}, root);
+        machine->give(world.stream(), [&, k] { found[at(rank)][k] = own; });
         barrier(world);
         world.synchronize();
-      });
-      for (const std::vector<int>& each : found)
-        for (std::size_t i = 0; i < count; ++i) REQUIRE(each[i] == value<int>(root, i));
-    }
+      }
+    });
+    for (const auto& of_rank : found)
+      for (std::size_t k = 0; k < std::size(counts); ++k) {
+        REQUIRE(of_rank[k].size() == counts[k]);
+        for (std::size_t i = 0; i < counts[k]; ++i) REQUIRE(of_rank[k][i] == value<int>(root, i));
+      }
   });
 }
 

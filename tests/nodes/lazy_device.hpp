@@ -13,6 +13,7 @@
 #include <random>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace lazy {
@@ -98,13 +99,19 @@ class machine {
   void finish(stream* own, Look look) {
     std::unique_lock lock{door_};
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds{60};
+    bool worked = false;
     while (!own->next.empty()) {
-      if (go_on()) continue;
+      if (go_on()) {
+        worked = true;
+        continue;
+      }
+      if (std::exchange(worked, false)) changed_.notify_all();
       look();
       if (std::chrono::steady_clock::now() > end)
         throw allfold::timeout_error{"allfold: a stream of a lazy device stands still"};
       changed_.wait_for(lock, std::chrono::milliseconds{2});
     }
+    if (worked) changed_.notify_all();
   }
   /// Collectives of this team that have not begun are given up; streams go on behind them.
   void stop(const void* team) {
@@ -168,7 +175,6 @@ class machine {
       if (it.alone) it.alone();
       pop(chosen);
     }
-    changed_.notify_all();
     return true;
   }
   static void pop(stream* from) {

@@ -246,8 +246,11 @@ TEST_CASE("ranks are split and have companions") {
         REQUIRE_HERE(ranks[19999] == (world.rank() % 2 == 0 ? 6 : 4));
         world_type other = world.companion();
         std::vector<int> counts(20000, 1);
+        const auto before = world.traffic();
         allfold::all_reduce<allfold::direct>(other, counts);
         REQUIRE_HERE(counts[777] == 5);
+        REQUIRE_HERE(world.traffic().calls == before.calls + 1);
+        REQUIRE_HERE(world.traffic().bytes_read == before.bytes_read + 80000);
         world_type third = half.split(0);
         REQUIRE_HERE(third.gather(world.rank())[0] == (world.rank() % 2 == 0 ? 4 : 3));
       },

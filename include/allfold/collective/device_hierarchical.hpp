@@ -21,8 +21,7 @@ void compose(device_communicator<Inside, Across>& world, const Plan&,
   using call_type =
       allfold::detail::two_level_call<device_communicator<Inside, Across>, Plan, Kind, T>;
   const auto nothing = [](int) {};
-  try {
-    call_type by{world, it};
+  allfold::detail::carry_out<call_type>(world, it, [&](call_type& by) {
     if (world.nodes() == 1)
       by.inside.as_given(it, operation);
     else if (world.lanes() == 1)
@@ -36,13 +35,7 @@ void compose(device_communicator<Inside, Across>& world, const Plan&,
       allfold::detail::fold_by_levels(by, it, operation);
     else
       allfold::detail::move_by_levels(by, it);
-  } catch (...) {
-    failure found = failure_of(std::current_exception());
-    found.text = world.name() + ", " + describe(it.said, world.number()) + ": " + found.text;
-    world.tell_all(found);  // unless that has been done
-    throw;
-  }
-  world.completed();
+  });
 }
 
 }  // namespace allfold::nodes

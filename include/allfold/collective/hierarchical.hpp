@@ -14,8 +14,7 @@ template <class Inside, class Across, class Plan, collective Kind, class T, clas
 void compose(communicator<Inside, Across>& world, const Plan&, const engine_call<Kind, T>& it,
              const Operation& operation) {
   using call_type = detail::two_level_call<communicator<Inside, Across>, Plan, Kind, T>;
-  try {
-    call_type by{world, it};
+  detail::carry_out<call_type>(world, it, [&](call_type& by) {
     if (world.nodes() == 1)
       by.inside.as_given(it, operation);
     else if constexpr (folds(Kind) && call_type::in_order)
@@ -26,13 +25,7 @@ void compose(communicator<Inside, Across>& world, const Plan&, const engine_call
       detail::fold_by_levels(by, it, operation);
     else
       detail::move_by_levels(by, it);
-  } catch (...) {
-    failure found = failure_of(std::current_exception());
-    found.text = world.name() + ", " + describe(it.said, world.number()) + ": " + found.text;
-    world.tell_all(found);  // unless that has been done
-    throw;
-  }
-  world.completed();
+  });
 }
 
 }  // namespace allfold::nodes

@@ -91,4 +91,20 @@ class two_level_call {
   }
 };
 
+/// Carries out one rank's part of a collective by `work(call)`; `Call` is a two_level_call. What an
+/// exception leaves by fails all levels.
+template <class Call, class World, collective Kind, class T, class Work>
+void carry_out(World& world, const engine_call<Kind, T>& it, Work work) {
+  try {
+    Call by{world, it};
+    work(by);
+  } catch (...) {
+    failure found = failure_of(std::current_exception());
+    found.text = world.name() + ", " + describe(it.said, world.number()) + ": " + found.text;
+    world.tell_all(found);  // unless that has been done
+    throw;
+  }
+  world.completed();
+}
+
 }  // namespace allfold::detail

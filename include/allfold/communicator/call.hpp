@@ -2,6 +2,7 @@
 #pragma once
 
 #include <allfold/error.hpp>
+#include <allfold/hash.hpp>
 #include <allfold/schedule/step.hpp>
 #include <allfold/type_name.hpp>
 #include <cstddef>

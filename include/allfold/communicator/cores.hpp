@@ -1,7 +1,7 @@
 // The processor cores that this process may use.
 #pragma once
 
-#include <allfold/type_name.hpp>
+#include <allfold/hash.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <string>

@@ -3,30 +3,14 @@
 #pragma once
 
 #include <allfold/communicator/device_stream.hpp>
-#include <allfold/communicator/nodes.hpp>
+#include <allfold/communicator/engine.hpp>
+#include <allfold/communicator/host_communicator.hpp>
+#include <allfold/communicator/levels.hpp>
+#include <allfold/schedule/hierarchical.hpp>
+#include <atomic>
 #include <concepts>
+#include <memory>
 #include <vector>
-
-namespace allfold::detail {
-
-/// What ranks on nodes of devices take for an algorithm.
-template <class Algorithm>
-struct device_algorithm {
-  static_assert(
-      std::is_same_v<Algorithm, automatic>,
-      "allfold: these ranks are on several nodes of devices, where what crosses is folded "
-      "in the order of the engine; take hierarchical<…, native> or automatic");
-  using type = hierarchical<>;
-};
-template <class Inside, class Across>
-struct device_algorithm<hierarchical<Inside, Across>> {
-  static_assert(!std::is_same_v<Across, in_rank_order>,
-                "allfold: in_rank_order is for nodes whose elements lie in host memory; take "
-                "hierarchical<…, native>");
-  using type = hierarchical<Inside, Across>;
-};
-
-}  // namespace allfold::detail
 
 namespace allfold::nodes {
 
@@ -52,7 +36,9 @@ namespace allfold::nodes {
 /// A failure on either level fails both as soon as this rank hears of it, in a call or in
 /// `synchronize`. Only the levels' time limits end a wait that was given to the device already.
 template <class Inside, class Across>
-class device_communicator {
+class device_communicator : public levels<Inside, Across> {
+  using base = levels<Inside, Across>;
+  using base::inside_, base::across_;
   static_assert(!has_engine<Inside>,
                 "allfold: inside a node the library's own schedules work: take "
                 "cuda::communicator or cuda::process_communicator");
@@ -62,11 +48,9 @@ class device_communicator {
 
  public:
   static constexpr memory_space space = memory_space::device;
-  static constexpr bool composes = true;
   template <class Algorithm>
   using algorithm_for = typename allfold::detail::device_algorithm<Algorithm>::type;
-  using inside_type = Inside;
-  using across_type = Across;
+  using base::lanes, base::name, base::node, base::nodes, base::number, base::options;
 
   /// Every rank calls it with its place in both levels. Throws usage_error, on every rank, if not
   /// all nodes have as many ranks, or the ranks of a node are not the same node in all lanes, or an
@@ -80,30 +64,11 @@ class device_communicator {
   template <std::invocable MakeInside, std::invocable MakeAcross>
   device_communicator(MakeInside make_inside, MakeAcross make_across, nodes::options how = {},
                       std::source_location where = std::source_location::current())
-      : inside_(make_inside()), across_(make_across()), options_{how} {
+      : base{std::move(make_inside), std::move(make_across), how} {
     check_nodes(where);
   }
   device_communicator(device_communicator&&) = default;
   device_communicator& operator=(device_communicator&&) = delete;
-
-  int rank() const { return node() * lanes() + lane(); }
-  int size() const { return nodes() * lanes(); }
-  /// This rank's node, and how many there are.
-  int node() const { return across_.rank(); }
-  int nodes() const { return across_.size(); }
-  /// This rank's place on its node, and how many ranks each node has.
-  int lane() const { return inside_.rank(); }
-  int lanes() const { return inside_.size(); }
-  /// The rank with that place.
-  int rank_of(int node, int lane) const { return node * lanes() + lane; }
-
-  /// The two levels. Collectives on one are apart from those on the whole: every rank of that level
-  /// calls them, between the others, and orders the streams itself.
-  Inside& inside() { return inside_; }
-  Across& across() { return across_; }
-  const nodes::options& options() const { return options_; }
-  /// The number of the collective that this rank calls next.
-  std::uint64_t number() const { return number_; }
 
   /// The stream that collectives are given to.
   auto stream() const { return inside_.stream(); }
@@ -138,7 +103,7 @@ class device_communicator {
   /// their own. Every rank calls it.
   device_communicator companion(std::source_location where = std::source_location::current()) {
     return {[&] { return inside_.companion(where); }, [&] { return across_.companion(where); },
-            options_, where};
+            options(), where};
   }
 
   /// Every rank's number, by rank. Every rank calls it. Waits as the levels' do.
@@ -178,16 +143,11 @@ class device_communicator {
       outward(piece);
     }
   }
-  void completed() { ++number_; }
-
-  std::string name_of(tier which) const { return own_place().name_of(which); }
-  /// "rank 5 of 8 (node 1, lane 1)".
-  std::string name() const { return own_place().in_words(); }
   /// To be called where an exception of a level was caught, in the call `said`. Fails both levels
   /// and throws the same, with the names of this rank and of the level; what is no error of the
   /// library's as it is.
   [[noreturn]] void fail_from(tier which, const call& said) {
-    fail_from(which, describe(said, number_));
+    fail_from(which, describe(said, number()));
   }
   /// Fails both levels with what this rank has found, unless it has failed them already.
   void tell_all(const failure& found) {
@@ -210,8 +170,6 @@ class device_communicator {
   void show(tier, presence&) {}
 
  private:
-  place own_place() const { return {node(), nodes(), lane(), lanes()}; }
-
   template <class Level>
   static bool at_once(const Level& level) {
     if constexpr (requires { level.enqueues_at_once(); })
@@ -221,11 +179,9 @@ class device_communicator {
   }
 
   [[noreturn]] void fail_from(tier which, const std::string& what) {
-    failure found = failure_of(std::current_exception());
-    found.text = found.kind ? name_of(which) + ": " + found.text : name() + " threw: " + found.text;
+    const failure found = base::caught_from(which);
     tell_all(found);
-    if (!found.kind) throw;
-    host::throw_as(*found.kind, "allfold: " + name() + ", " + what + ": " + found.text);
+    base::rethrow(found, what);
   }
   template <class Work>
   auto guarded(tier which, const std::string& what, Work work) {
@@ -245,27 +201,25 @@ class device_communicator {
   }
 
   void check_nodes(std::source_location where) {
-    if (options_.piece_bytes == 0) give_up<usage_error>("a piece can't have 0 bytes", where);
-    const auto here = static_cast<std::uint64_t>(lanes());
-    const std::vector<std::uint64_t> counts = gathered_across(here, where);
-    for (std::size_t i = 0; i < counts.size(); ++i)
-      if (counts[i] != here)
-        give_up<usage_error>("not all nodes have as many ranks: node " + std::to_string(node()) +
-                                 " has " + std::to_string(here) + ", node " + std::to_string(i) +
-                                 " has " + std::to_string(counts[i]),
+    if (options().piece_bytes == 0) give_up<usage_error>("a piece can't have 0 bytes", where);
+    const place here = base::own_place();
+    const auto lanes_here = static_cast<std::uint64_t>(here.lanes);
+    const std::vector<std::uint64_t> lanes_of = gathered_across(lanes_here, where);
+    for (std::size_t i = 0; i < lanes_of.size(); ++i)
+      if (lanes_of[i] != lanes_here)
+        give_up<usage_error>(here.unlike_node({static_cast<int>(i), here.nodes, here.lane,
+                                               static_cast<int>(lanes_of[i])}),
                              where);
-    const std::uint64_t node_here = node_in_words(node(), nodes());
-    const std::vector<std::uint64_t> nodes_here = gathered_inside(node_here, where);
-    for (std::size_t i = 0; i < nodes_here.size(); ++i)
-      if (nodes_here[i] != node_here)
-        give_up<usage_error>("a node's ranks are not the same node across: lane " +
-                                 std::to_string(lane()) + " is on node " + std::to_string(node()) +
-                                 " of " + std::to_string(nodes()) + ", lane " + std::to_string(i) +
-                                 " on node " + std::to_string(nodes_here[i] >> 32) + " of " +
-                                 std::to_string(nodes_here[i] & 0xffffffffu),
+    const std::uint64_t node_here = node_in_words(here.node, here.nodes);
+    const std::vector<std::uint64_t> node_of = gathered_inside(node_here, where);
+    for (std::size_t i = 0; i < node_of.size(); ++i)
+      if (node_of[i] != node_here)
+        give_up<usage_error>(here.unlike_lane({static_cast<int>(node_of[i] >> 32),
+                                               static_cast<int>(node_of[i] & 0xffffffffu),
+                                               static_cast<int>(i), here.lanes}),
                              where);
-    check_option(options_.one_lane_bytes, "options::one_lane_bytes", where);
-    check_option(options_.piece_bytes, "options::piece_bytes", where);
+    check_option(options().one_lane_bytes, "options::one_lane_bytes", where);
+    check_option(options().piece_bytes, "options::piece_bytes", where);
   }
   static std::uint64_t node_in_words(int node, int of) {
     return static_cast<std::uint64_t>(node) << 32 | static_cast<std::uint64_t>(of);
@@ -287,10 +241,6 @@ class device_communicator {
     throw Error{"allfold: " + text};
   }
 
-  Inside inside_;
-  Across across_;
-  nodes::options options_;
-  std::uint64_t number_ = 0;
   std::unique_ptr<std::atomic<bool>> told_ = std::make_unique<std::atomic<bool>>(false);
   std::unique_ptr<stream_mark> ready_;    ///< a piece is folded inside
   std::unique_ptr<stream_mark> crossed_;  ///< a piece has come from across

@@ -60,8 +60,10 @@ class communicator {
   /// The number of the collective that this rank calls next.
   std::uint64_t number() const { return member_->number(); }
 
-  /// What this rank has moved since it joined.
-  const host::traffic& traffic() const { return member_->moved_so_far(); }
+  /// What this rank has moved since it joined, here and over the companions of this communicator,
+  /// such as that by which a replica's thread reduces gradients; not over those that `split` has
+  /// made. Any thread may call.
+  host::traffic traffic() const { return member_->moved_so_far(); }
 
   /// Fails the whole team: every other rank gets a usage_error with this text from the collective
   /// it is in or the next one it enters. For errors that one rank finds and the others must know
@@ -133,6 +135,14 @@ class communicator {
   const std::shared_ptr<Team>& shared() const { return member_->shared(); }
 
  protected:
+  /// A companion of this one, whose traffic is this one's too from now on.
+  template <class Companion>
+  Companion counted(Companion made) const {
+    const communicator& its = made;
+    its.member_->count_for(*member_);
+    return made;
+  }
+
   /// What `shrink` does, which gives the communicator its own type: a communicator of the ranks
   /// that are left, in their old order. All of them call it, also those that have heard of no
   /// failure: the team has failed at the latest when the first of them calls. This communicator is

@@ -4,7 +4,9 @@
 #include <allfold/communicator/call.hpp>
 #include <allfold/communicator/patience.hpp>
 #include <allfold/communicator/post.hpp>
+#include <allfold/communicator/traffic.hpp>
 #include <allfold/communicator/witness.hpp>
+#include <allfold/hash.hpp>
 #include <cerrno>
 #include <cstring>
 #include <exception>
@@ -43,7 +45,9 @@ class membership {
   int size() const { return team_->size(); }
   /// The number of the collective that this rank is in, or enters next.
   std::uint64_t number() const { return number_; }
-  const traffic& moved_so_far() const { return traffic_; }
+  traffic moved_so_far() const { return traffic_->so_far(); }
+  /// What this rank moves is counted as moved by that one of `whole` too.
+  void count_for(const membership& whole) { traffic_->belong_to(whole.traffic_); }
   const std::shared_ptr<Team>& shared() const { return team_; }
 
   /// Enters a collective with a description of it, which must outlive the collective, and this
@@ -71,7 +75,7 @@ class membership {
   /// Leaves a collective that is complete after `turns` turns.
   void leave(std::uint64_t turns) {
     base_ += turns;
-    ++traffic_.calls;
+    traffic_->completed();
     team_->of(rank_).completed.store(++number_, std::memory_order_release);
   }
 
@@ -156,10 +160,7 @@ class membership {
     team_->throw_failure(rank_, describe_mine());
   }
   void end_folding() { team_->of(rank_).folding.store(false, std::memory_order_release); }
-  void moved(std::uint64_t read, std::uint64_t written) {
-    traffic_.bytes_read += read;
-    traffic_.bytes_written += written;
-  }
+  void moved(std::uint64_t read, std::uint64_t written) { traffic_->moved(read, written); }
 
  private:
   /// How long a process that is stopped in a fold is waited for.
@@ -281,7 +282,7 @@ class membership {
   std::byte* output_ = nullptr;
   std::vector<peer_state> peers_;
   typename Team::scratch scratch_;
-  traffic traffic_;
+  std::shared_ptr<traffic_counter> traffic_ = std::make_shared<traffic_counter>();
   lookout<Team> eyes_;
   int exceptions_ = std::uncaught_exceptions();
 };

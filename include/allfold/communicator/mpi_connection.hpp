@@ -4,6 +4,7 @@
 #include <mpi.h>
 
 #include <allfold/communicator/mpi_line.hpp>
+#include <allfold/hash.hpp>
 
 namespace allfold::mpi {
 

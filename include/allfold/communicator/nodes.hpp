@@ -2,11 +2,10 @@
 #pragma once
 
 #include <allfold/communicator/engine.hpp>
-#include <allfold/communicator/failure.hpp>
 #include <allfold/communicator/host_communicator.hpp>
 #include <allfold/communicator/level_memory.hpp>
+#include <allfold/communicator/levels.hpp>
 #include <allfold/communicator/piece_worker.hpp>
-#include <allfold/communicator/tiers.hpp>
 #include <allfold/schedule/hierarchical.hpp>
 #include <atomic>
 #include <memory>
@@ -14,15 +13,6 @@
 #include <optional>
 
 namespace allfold::nodes {
-
-/// How messages are cut. The same on every rank.
-struct options {
-  /// What is no longer, in bytes, does not pay for being shared out: one rank speaks for its node.
-  std::size_t one_lane_bytes = 4096;
-  /// About so many bytes are sent across at a time, by one rank. Longer messages are cut, so that
-  /// one piece is folded inside the nodes while the one before it is on its way across.
-  std::size_t piece_bytes = std::size_t{1} << 20;
-};
 
 /// A rank's communicator of two levels. `Inside` connects the ranks of this node, and carries out
 /// schedules: threads::communicator or processes::communicator. `Across` connects the ranks that
@@ -40,7 +30,9 @@ struct options {
 /// A rank that is late is named by those who wait for it themselves. Who waits for one of those, on
 /// the other level, leaves it to them, for up to as long again as its time limit.
 template <class Inside, class Across>
-class communicator {
+class communicator : public levels<Inside, Across> {
+  using base = levels<Inside, Across>;
+  using base::inside_, base::across_;
   static_assert(!has_engine<Inside>,
                 "allfold: inside a node the library's own schedules work: by threads or processes");
   static_assert(Inside::space == memory_space::host && Across::space == memory_space::host,
@@ -48,41 +40,20 @@ class communicator {
 
  public:
   static constexpr memory_space space = memory_space::host;
-  static constexpr bool composes = true;
   template <class Algorithm>
   using algorithm_for = typename detail::two_level_algorithm<Algorithm>::type;
-  using inside_type = Inside;
-  using across_type = Across;
+  using base::lane, base::lanes, base::name, base::node, base::nodes, base::number, base::options;
 
   /// Every rank calls it with its place in both levels. Throws usage_error, on every rank, if not
   /// all nodes have as many ranks, or the ranks of a node are not the same node in all lanes, or an
   /// option is 0; mismatch_error if the options differ.
-  communicator(Inside inside, Across across, options how = {},
+  communicator(Inside inside, Across across, nodes::options how = {},
                std::source_location where = std::source_location::current())
-      : inside_{std::move(inside)}, across_{std::move(across)}, options_{how} {
+      : base{[&] { return std::move(inside); }, [&] { return std::move(across); }, how} {
     check_nodes(where);
   }
   communicator(communicator&&) noexcept = default;
   communicator& operator=(communicator&&) = delete;
-
-  int rank() const { return node() * lanes() + lane(); }
-  int size() const { return nodes() * lanes(); }
-  /// This rank's node, and how many there are.
-  int node() const { return across_.rank(); }
-  int nodes() const { return across_.size(); }
-  /// This rank's place on its node, and how many ranks each node has.
-  int lane() const { return inside_.rank(); }
-  int lanes() const { return inside_.size(); }
-  /// The rank with that place.
-  int rank_of(int node, int lane) const { return node * lanes() + lane; }
-
-  /// The two levels. Collectives on one are apart from those on the whole: every rank of that level
-  /// calls them, between the others.
-  Inside& inside() { return inside_; }
-  Across& across() { return across_; }
-  const nodes::options& options() const { return options_; }
-  /// The number of the collective that this rank calls next.
-  std::uint64_t number() const { return number_; }
 
   /// True if one piece of a message is folded inside the nodes while the one before it is on its
   /// way across; false where an engine may not be called by a second thread of every rank, as an
@@ -116,7 +87,7 @@ class communicator {
     in.companion(where);
     out.companion(where);
   }
-  { return {inside_.companion(where), across_.companion(where), options_, where}; }
+  { return {inside_.companion(where), across_.companion(where), options(), where}; }
 
   /// Memory for operands that the ranks of a node reach without a copy.
   template <class T>
@@ -150,23 +121,16 @@ class communicator {
   }
   /// Memory that all ranks of the node can reach; undefined, and good until the next call.
   std::byte* scratch(std::size_t bytes) { return memory_.of(inside_, bytes); }
-  void completed() { ++number_; }
 
-  std::string name_of(tier which) const { return own_place().name_of(which); }
-  /// "rank 5 of 8 (node 1, lane 1)".
-  std::string name() const { return own_place().in_words(); }
   /// To be called where an exception of a level was caught, in the call `said`. Fails every level
   /// and throws the same, with the names of this rank and of the level; what is no error of the
   /// library's as it is.
   [[noreturn]] void fail_from(tier which, const call& said) {
-    failure found = failure_of(std::current_exception());
-    found.text = found.kind ? name_of(which) + ": " + found.text : name() + " threw: " + found.text;
+    const failure found = base::caught_from(which);
     int none = 0;
     failing_->first.compare_exchange_strong(none, which == tier::inside ? 1 : 2);
     tell_all(found);
-    if (!found.kind) throw;
-    host::throw_as(*found.kind,
-                   "allfold: " + name() + ", " + describe(said, number_) + ": " + found.text);
+    base::rethrow(found, describe(said, number()));
   }
   /// True if the first error of this rank came from across.
   bool failed_across() const { return failing_->first.load() == 2; }
@@ -193,40 +157,26 @@ class communicator {
   };
   /// What a rank says of itself, for others to compare.
   struct card {
-    std::int32_t node, nodes, lanes, pipelined;
-    std::uint64_t one_lane_bytes, piece_bytes;
+    place of;
+    std::uint64_t pipelined, one_lane_bytes, piece_bytes;
   };
 
-  place own_place() const { return {node(), nodes(), lane(), lanes()}; }
-
   void check_nodes(std::source_location where) {
-    if (options_.piece_bytes == 0) give_up<usage_error>("a piece can't have 0 bytes", where);
-    card mine{node(),
-              nodes(),
-              lanes(),
-              across_is_for_any_thread(),
-              options_.one_lane_bytes,
-              options_.piece_bytes};
+    if (options().piece_bytes == 0) give_up<usage_error>("a piece can't have 0 bytes", where);
+    card mine{base::own_place(), across_is_for_any_thread(), options().one_lane_bytes,
+              options().piece_bytes};
     const std::vector<card> nodes_here = detail::gathered(across_, mine, where);
     for (std::size_t i = 0; i < nodes_here.size(); ++i) {
-      if (nodes_here[i].lanes != mine.lanes)
-        give_up<usage_error>("not all nodes have as many ranks: node " + std::to_string(node()) +
-                                 " has " + std::to_string(mine.lanes) + ", node " +
-                                 std::to_string(i) + " has " + std::to_string(nodes_here[i].lanes),
-                             where);
+      if (nodes_here[i].of.lanes != mine.of.lanes)
+        give_up<usage_error>(mine.of.unlike_node(nodes_here[i].of), where);
       check_options(mine, nodes_here[i], "node " + std::to_string(i), where);
       mine.pipelined &= nodes_here[i].pipelined;
     }
     const std::vector<card> lanes_here = detail::gathered(inside_, mine, where);
     for (std::size_t i = 0; i < lanes_here.size(); ++i) {
       const card& its = lanes_here[i];
-      if (its.node != mine.node || its.nodes != mine.nodes)
-        give_up<usage_error>("a node's ranks are not the same node across: lane " +
-                                 std::to_string(lane()) + " is on node " + std::to_string(node()) +
-                                 " of " + std::to_string(nodes()) + ", lane " + std::to_string(i) +
-                                 " on node " + std::to_string(its.node) + " of " +
-                                 std::to_string(its.nodes),
-                             where);
+      if (its.of.node != mine.of.node || its.of.nodes != mine.of.nodes)
+        give_up<usage_error>(mine.of.unlike_lane(its.of), where);
       check_options(mine, its, "lane " + std::to_string(i), where);
       pipelined_ = pipelined_ && its.pipelined != 0;
     }
@@ -270,10 +220,6 @@ class communicator {
     throw Error{"allfold: " + text};
   }
 
-  Inside inside_;
-  Across across_;
-  nodes::options options_;
-  std::uint64_t number_ = 0;
   bool pipelined_ = true;
   std::unique_ptr<failing> failing_ = std::make_unique<failing>();
   level_memory<Inside> memory_;

@@ -90,11 +90,4 @@ struct operands {
   std::size_t scratch_bytes = 0;  ///< to be provided by the library
 };
 
-/// Bytes and calls, counted by one rank since it joined.
-struct traffic {
-  std::uint64_t bytes_read = 0;     ///< by its folds and copies, from any rank's memory
-  std::uint64_t bytes_written = 0;  ///< by its folds and copies, to any rank's memory
-  std::uint64_t calls = 0;          ///< collectives completed
-};
-
 }  // namespace allfold::host

@@ -106,7 +106,7 @@ class communicator : public host::communicator<team> {
     for (int each = 0; each < size(); ++each) all.members.push_back(each);
     host::team_options options = shared()->options();
     options.crowded = options.crowded || shared()->crowds(2 * size());
-    return team_of(all, options, where);
+    return counted(team_of(all, options, where));
   }
 
  private:

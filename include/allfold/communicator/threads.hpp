@@ -43,7 +43,7 @@ class communicator : public host::communicator<team> {
       options.crowded = options.crowded || 2 * size() > usable_cores();
       made = std::make_shared<team>(size(), options);
     }
-    return {taken(made, 0, where), rank()};
+    return counted(communicator{taken(made, 0, where), rank()});
   }
 
  private:

@@ -44,6 +44,23 @@ struct place {
                       " in lane " + std::to_string(lane)) +
            " (its ranks " + own + more + " are ranks " + all + more + " of all)";
   }
+
+  // Why ranks can't be on two levels: another node has another number of them, and a rank of this
+  // one's node is on another node across.
+
+  std::string unlike_node(const place& its) const {
+    return "not all nodes have as many ranks: node " + std::to_string(node) + " has " +
+           std::to_string(lanes) + ", node " + std::to_string(its.node) + " has " +
+           std::to_string(its.lanes);
+  }
+  std::string unlike_lane(const place& its) const {
+    const auto said = [](const place& of) {
+      return std::to_string(of.lane) + " is on node " + std::to_string(of.node) + " of " +
+             std::to_string(of.nodes);
+    };
+    return "a node's ranks are not the same node across: lane " + said(*this) + ", lane " +
+           said(its);
+  }
 };
 
 /// Shows on a rank's other levels, while it lives, that it is in a collective of one: who waits for

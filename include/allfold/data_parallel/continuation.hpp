@@ -3,7 +3,8 @@
 #pragma once
 
 #include <algorithm>
-#include <allfold/data_parallel/replica_link.hpp>
+#include <allfold/data_parallel/model_values.hpp>
+#include <allfold/hash.hpp>
 #include <cstring>
 #include <ranges>
 
@@ -30,18 +31,6 @@ struct continuation {
 inline constexpr auto stateless = [](auto&&) {};
 
 namespace detail {
-
-/// What a rank knows of its own parameters at any time.
-struct footing {
-  bool whole = true;     ///< they are those after a number of steps, and not in the midst of one
-  bool primary = false;  ///< this rank steps, under a strategy in which one does for all
-  bool cut = false;      ///< the last step was taken, and `step` has not returned
-
-  std::uint64_t packed() const { return (whole ? 1u : 0u) | (primary ? 2u : 0u) | (cut ? 4u : 0u); }
-  static footing unpacked(std::uint64_t bits) {
-    return {(bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0};
-  }
-};
 
 /// Gives all ranks what one of them holds. `share(value)` is called on every rank for the same
 /// things in the same order. A value is an object without pointers, a contiguous range of such, a
@@ -186,25 +175,26 @@ class continuing {
     const auto its = static_cast<std::size_t>(source);
     const auto own = static_cast<std::size_t>(link_.rank());
     const bool adopts = !all.is_furthest(own) || all.fingerprints[own] != all.fingerprints[its];
-    if (adopts) replica_.footing_.whole = false;  // until it is done
-    replica_.adopt(source, where_);
+    auto& values = replica_.values_;
+    if (adopts) values.footing.whole = false;  // until it is done
+    values.adopt(link_, source, where_);
     const state_sharing<typename Replica::elements> share{link_, source, where_};
     state(share);
     share(replica_.bucket_order_);
     replica_.compression_ = {};
     replica_.make_pass(where_);
     replica_.pass_->rebuild_in(replica_.bucket_order_, where_);
-    replica_.steps_ = all.steps[its];
-    replica_.footing_.whole = true;
-    replica_.footing_.cut = false;
-    return {replica_.steps_, source, adopts, all.of(its).cut};
+    values.steps = all.steps[its];
+    values.footing.whole = true;
+    values.footing.cut = false;
+    return {values.steps, source, adopts, all.of(its).cut};
   }
 
  private:
   replica_census census() {
-    return {link_.gather(replica_.steps_, where_),
-            link_.gather(fingerprint_of(replica_.parameters_), where_),
-            link_.gather(replica_.footing_.packed(), where_)};
+    return {link_.gather(replica_.steps(), where_),
+            link_.gather(fingerprint_of(replica_.values_.parameters()), where_),
+            link_.gather(replica_.values_.footing.packed(), where_)};
   }
   /// Every rank comes to the same conclusion.
   int source_of(const replica_census& all) {

@@ -4,7 +4,7 @@
 #include <allfold/data_parallel/backward_pass.hpp>
 #include <allfold/data_parallel/continuation.hpp>
 #include <allfold/data_parallel/join.hpp>
-#include <allfold/data_parallel/model_access.hpp>
+#include <allfold/data_parallel/model_values.hpp>
 #include <allfold/data_parallel/no_sync.hpp>
 #include <allfold/data_parallel/replica_state.hpp>
 #include <allfold/data_parallel/requirements.hpp>
@@ -33,23 +33,16 @@ class data_parallel {
   template <communicator World>
   data_parallel(Model& model, World& world, data_parallel_options options = {},
                 std::source_location where = std::source_location::current())
-      : model_{model},
+      : values_{model},
         link_{std::make_unique<link_to<World>>([&]() -> World& { return world; }, compression_)},
         options_{options},
-        parameters_{detail::spans_of<element, space>(detail::call_parameters(model))},
-        arena_{detail::bound_gradients<element, space>(world, model, parameters_)},
+        arena_{detail::bound_gradients<element, space>(world, model, values_.parameters())},
         gradients_{detail::spans_of<element, space>(detail::call_gradients(model))} {
     static_assert(detail::require_strategy_on<Strategy, World, elements>());
-    detail::check_own_shapes(model_, *link_, parameters_, gradients_, where);
-    detail::check_shapes_of_ranks(model_, *link_, parameters_, where);
-    adopt(0, where);
-    if constexpr (!std::is_same_v<typename Strategy::compression, uncompressed>) {
-      if (options_.rebuild_buckets)
-        detail::give_up(*link_, "rebuild_buckets does not go with a compression", where);
-      // What was left out earlier of a gradient that is not used now would be lost.
-      if (options_.unused == unused::keep)
-        detail::give_up(*link_, "unused::keep does not go with a compression", where);
-    }
+    detail::check_own_shapes(model, *link_, values_.parameters(), gradients_, where);
+    detail::check_shapes_of_ranks(model, *link_, values_.parameters(), where);
+    values_.adopt(*link_, 0, where);
+    detail::check_options<typename Strategy::compression>(*link_, options_, where);
     make_pass(where);
   }
 
@@ -119,19 +112,10 @@ class data_parallel {
   void step(Optimizer&& optimizer, std::source_location where = std::source_location::current()) {
     require_pass(where);
     if (link_->steps()) {
-      footing_.whole = false;
       const detail::stopwatch counting{clock_.times.step};
-      detail::apply<span_in<const element, space>>(optimizer, parameters_, gradients_);
-      footing_.whole = true;
-      count_step();
+      values_.step(optimizer, gradients_);
     }
-    clock_.communicate([&] {
-      if (detail::averages_after<Strategy>(steps_))
-        average_parameters(where);
-      else
-        share_parameters(where);
-    });
-    footing_.cut = false;
+    clock_.communicate([&] { values_.make_equal(*link_, options_.broadcast_buffers, where); });
   }
 
   /// Goes on with the ranks of `world`, which are left after a failure: those of `world.shrink()`.
@@ -157,7 +141,7 @@ class data_parallel {
     return detail::continuing<data_parallel>{*this, how, where}.with(state);
   }
 
-  Model& model() { return model_; }
+  Model& model() { return values_.model(); }
   /// The gradients as the model names them.
   const std::vector<elements>& gradients() const { return gradients_; }
   /// True if gradient `index` has a meaning after the last backward pass: where it was reduced,
@@ -169,7 +153,7 @@ class data_parallel {
   int rank() const { return link_->rank(); }
   int size() const { return link_->size(); }
   /// Optimizer steps so far.
-  std::uint64_t steps() const { return steps_; }
+  std::uint64_t steps() const { return values_.steps; }
   /// What gradients take of this rank's memory. Not during `backward`. Reducing them takes no
   /// other, but for a moment copies of those that unused::keep leaves as they are; averaging under
   /// local_sgd takes for a moment a copy of the parameters.
@@ -191,11 +175,11 @@ class data_parallel {
   std::size_t collectives_per_step() const { return pass_->reductions().stretches(); }
   /// What it must remember from step to step, besides what the compression does; see
   /// checkpoint.hpp. Between steps; `restore` is called by every rank, with the same.
-  replica_state state() const { return {steps_, pass_->rebuilt_order()}; }
+  replica_state state() const { return {steps(), pass_->rebuilt_order()}; }
   void restore(const replica_state& saved,
                std::source_location where = std::source_location::current()) {
     pass_->rebuild_in(saved.bucket_order, where);
-    steps_ = saved.steps;
+    values_.steps = saved.steps;
   }
   /// What the strategy's compression has come to know, such as residuals. Not during `backward`.
   typename Strategy::compression& compression() { return compression_; }
@@ -211,37 +195,9 @@ class data_parallel {
       return detail::parameter_name(*static_cast<Model*>(of), index);
     };
     pass_.emplace(*link_, gradients_,
-                  detail::pass_traits{std::addressof(model_), name, &Strategy::bucketing::plan},
+                  detail::pass_traits{std::addressof(model()), name, &Strategy::bucketing::plan},
                   options_, where);
-    footing_.primary = !steps_everywhere && link_->steps();
-  }
-  void count_step() {
-    ++steps_;
-    footing_.cut = true;
-  }
-  void share_parameters(std::source_location where) {
-    if constexpr (!steps_everywhere) {
-      // The others wait here for the one that steps: if it is lost meanwhile, they have what they
-      // had.
-      element through{};
-      if constexpr (space == memory_space::host) link_->share({&through, 1}, where);
-      if (!footing_.primary) count_step();
-    }
-    footing_.whole = footing_.primary;  // what a rank sends it does not change
-    for (const elements each : parameters_) link_->share(each, where);
-    footing_.whole = true;
-  }
-  /// A failure leaves undefined what is averaged, so then everybody goes on with its own.
-  void average_parameters(std::source_location where) {
-    detail::put_aside<elements> own;
-    for (const elements each : parameters_) own.add(each);
-    try {
-      for (const elements each : parameters_) link_->average(each, where);
-      if (options_.broadcast_buffers) broadcast_buffers(0, where);
-    } catch (...) {
-      own.restore();
-      throw;
-    }
+    values_.footing.primary = !steps_everywhere && link_->steps();
   }
   void require_pass(std::source_location where) const {
     if (!pass_)
@@ -260,14 +216,8 @@ class data_parallel {
       throw;
     }
   }
-  void broadcast_buffers(int from, std::source_location where) {
-    if constexpr (detail::has_buffers<Model>)
-      for (auto&& each : detail::call_buffers(model_))
-        link_->broadcast(detail::bytes_of<space>(each), from, where);
-  }
-
   /// True while ranks go their own ways under local_sgd.
-  bool is_local() const { return detail::is_local<Strategy>(steps_); }
+  bool is_local() const { return detail::is_local<Strategy>(steps()); }
   /// What all ranks do before the first pass of the engine's.
   void prepare(std::source_location where) {
     require_pass(where);
@@ -280,7 +230,7 @@ class data_parallel {
   bool accumulates() const { return there_.accumulates || accumulating_ > 0; }
   void send_buffers(std::source_location where) {
     if (options_.broadcast_buffers && !accumulates() && !is_local())
-      broadcast_buffers(there_.first, where);
+      values_.broadcast_buffers(*link_, there_.first, where);
   }
   /// What all ranks do before a backward pass.
   void begin(std::size_t samples, std::source_location where) {
@@ -303,6 +253,7 @@ class data_parallel {
     std::chrono::nanoseconds hidden{};
     clock_.communicate([&] { hidden = pass_->finish(where, shadows); });
     clock_.times.communication += hidden;
+    clock_.times.bytes += pass_->reductions().bytes_sent();
   }
   double share_of_samples(std::size_t samples, std::source_location where) {
     std::uint64_t total = 0;
@@ -321,25 +272,13 @@ class data_parallel {
     });
     finish(where, true);
   }
-  /// Takes a rank's parameters, buffers and what is frozen.
-  void adopt(int from, std::source_location where) {
-    for (const elements each : parameters_)
-      link_->broadcast(detail::bytes_of<space>(each), from, where);
-    if constexpr (detail::has_frozen<Model>)
-      for (auto&& each : detail::call_frozen(model_))
-        link_->broadcast(detail::bytes_of<space>(each), from, where);
-    broadcast_buffers(from, where);
-  }
 
-  Model& model_;
+  detail::model_values<Model, Strategy> values_;
   typename Strategy::compression compression_;
   std::unique_ptr<detail::replica_link<elements>> link_;
   data_parallel_options options_;
-  std::vector<elements> parameters_;
   detail::arena<element> arena_;
   std::vector<elements> gradients_;
-  std::uint64_t steps_ = 0;
-  detail::footing footing_;
   std::vector<std::uint64_t> bucket_order_;  ///< while it has no pass
   int accumulating_ = 0;                     ///< guards of no_sync that live
   bool forwarded_ = false;  ///< the backward pass that comes next has been prepared

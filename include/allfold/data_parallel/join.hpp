@@ -66,9 +66,9 @@ class join_scope {
     static_assert(Replica::steps_everywhere,
                   "allfold: where one rank steps for all, give finish(…) the optimizer");
     shadow([] {}, where);
-    replica_.adopt(last_, where);
-    replica_.steps_ =
-        replica_.link_->gather(replica_.steps_, where)[static_cast<std::size_t>(last_)];
+    replica_.values_.adopt(*replica_.link_, last_, where);
+    replica_.values_.steps =
+        replica_.link_->gather(replica_.steps(), where)[static_cast<std::size_t>(last_)];
   }
 
   /// Before each backward pass: asks all ranks. `through`: this one has no inputs any more.

@@ -17,8 +17,9 @@ namespace allfold {
 /// was given to the device.
 struct bucket_times {
   using moment = std::chrono::steady_clock::time_point;
-  std::size_t bytes = 0;
+  std::size_t bytes = 0;  ///< of its gradients
   moment ready{}, begin{}, end{};
+  std::size_t sent = 0;  ///< bytes that this rank brought to collectives for them
 };
 
 namespace detail {
@@ -106,6 +107,12 @@ class reducer {
       if (each.begin < moment) total += std::min(each.end, moment) - each.begin;
     return total;
   }
+  /// The bytes that this rank brought to collectives for the last pass's gradients.
+  std::uint64_t bytes_sent() const {
+    std::uint64_t total = 0;
+    for (const bucket_times& each : times_) total += each.sent;
+    return total;
+  }
   /// Tells the other ranks' threads that this one leaves.
   void leave_with(const std::exception_ptr& thrown) {
     if (channel_) channel_->leave_with(thrown);
@@ -166,7 +173,7 @@ class reducer {
     }
   }
   void complete(std::size_t b) {
-    times_[b] = {buckets_[b].bytes, std::chrono::steady_clock::now(), {}, {}};
+    times_[b] = {buckets_[b].bytes, std::chrono::steady_clock::now(), {}, {}, 0};
     for (; next_ < buckets_.size() && missing_[next_] == 0; ++next_)
       if (thread_)
         thread_->post();
@@ -177,7 +184,7 @@ class reducer {
     times_[b].begin = std::chrono::steady_clock::now();
     order_->open(b);
     for (std::size_t i = first_[b]; i < first_[b + 1]; ++i)
-      reducing().reduce(stretches_[i], i, how_, where_);
+      times_[b].sent += reducing().reduce(stretches_[i], i, how_, where_);
     times_[b].end = std::chrono::steady_clock::now();
   }
 

@@ -2,8 +2,9 @@
 #pragma once
 
 #include <allfold/data_parallel/model.hpp>
+#include <allfold/data_parallel/options.hpp>
 #include <allfold/data_parallel/replica_link.hpp>
-#include <allfold/type_name.hpp>
+#include <allfold/hash.hpp>
 
 namespace allfold::detail {
 
@@ -13,6 +14,18 @@ template <class Link>
   const std::string text = what + ", data_parallel at " + place_of(where);
   link.abort(text);
   throw usage_error{"allfold: rank " + std::to_string(link.rank()) + ": " + text};
+}
+
+/// Not all options go with a compression.
+template <class Compression, class Link>
+void check_options(Link& link, const data_parallel_options& options, std::source_location where) {
+  if constexpr (!std::is_same_v<Compression, uncompressed>) {
+    if (options.rebuild_buckets)
+      give_up(link, "rebuild_buckets does not go with a compression", where);
+    // What was left out earlier of a gradient that is not used now would be lost.
+    if (options.unused == unused::keep)
+      give_up(link, "unused::keep does not go with a compression", where);
+  }
 }
 
 /// A model must name as many gradients as parameters, of the same sizes.

@@ -63,8 +63,11 @@ class compressed_ranks {
   int rank() const { return world_.rank(); }
   int size() const { return world_.size(); }
   bool averages() const { return averages_; }
+  /// The bytes that this rank has brought.
+  std::size_t bytes_sent() const { return sent_; }
   template <class U>
   void reduce(std::span<U> data) {
+    sent_ += data.size_bytes();
     if (averages_)
       Strategy::reduce(world_, data, average{}, where_);
     else
@@ -72,6 +75,7 @@ class compressed_ranks {
   }
   template <class U>
   void all_gather(std::span<const U> mine, std::span<U> all) {
+    sent_ += mine.size_bytes();
     allfold::all_gather(world_, mine, all, where_);
   }
 
@@ -79,6 +83,7 @@ class compressed_ranks {
   World& world_;
   bool averages_;
   std::source_location where_;
+  std::size_t sent_ = 0;
 };
 
 /// The other ranks as a replica sees them whose gradients are `Elements`: a span. One virtual call
@@ -93,9 +98,10 @@ class replica_link {
   virtual ~replica_link() = default;
   virtual int rank() const = 0;
   virtual int size() const = 0;
-  /// Combines one stretch of gradients; `index` numbers the stretches of the replica.
-  virtual void reduce(Elements gradient, std::size_t index, combination how,
-                      std::source_location where) = 0;
+  /// Combines one stretch of gradients; `index` numbers the stretches of the replica. Returns the
+  /// bytes that this rank brought to collectives for that.
+  virtual std::size_t reduce(Elements gradient, std::size_t index, combination how,
+                             std::source_location where) = 0;
   virtual void average(Elements parameter, std::source_location where) = 0;
   virtual bool steps() const = 0;
   virtual void share(Elements parameter, std::source_location where) = 0;
@@ -129,19 +135,21 @@ class linked_by final : public replica_link<Elements> {
 
   int rank() const override { return world_.rank(); }
   int size() const override { return world_.size(); }
-  void reduce(Elements gradient, std::size_t index, combination how,
-              std::source_location where) override {
+  std::size_t reduce(Elements gradient, std::size_t index, combination how,
+                     std::source_location where) override {
     if (how.weight && size() > 1) multiply(world_, gradient, *how.weight);
     if constexpr (std::is_same_v<Compression, uncompressed>) {
-      if (size() == 1) return;  // the sum and the mean of one are itself
+      if (size() == 1) return 0;  // the sum and the mean of one are itself
       compression_.count_reduced(gradient.size_bytes());
       if (how.averages)
         Strategy::reduce(world_, gradient, allfold::average{}, where);
       else
         Strategy::reduce(world_, gradient, sum{}, where);
+      return gradient.size_bytes();
     } else {
       compressed_ranks<Strategy, World> ranks{world_, how.averages, where};
       compression_.combine(gradient, index, ranks);
+      return ranks.bytes_sent();
     }
   }
   void average(Elements parameter, std::source_location where) override {

@@ -1,7 +1,8 @@
-// What a rank's thread has spent on a step, and on what.
+// What a rank has spent on a step, and on what.
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <utility>
 
 namespace allfold {
@@ -18,6 +19,9 @@ struct step_times {
   duration step{};      ///< in the optimizer
   duration communication{};  ///< in collectives, waiting for other ranks included: all of it
   duration exposed{};        ///< of that, what no computation hides: outside the engine's passes
+  /// Bytes that this rank brought to collectives for its gradients: what was left of them where
+  /// they are compressed. Passes that reduce nothing add none.
+  std::uint64_t bytes = 0;
 
   duration computation() const { return forward + backward + step; }
 };

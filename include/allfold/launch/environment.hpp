@@ -2,6 +2,7 @@
 #pragma once
 
 #include <allfold/error.hpp>
+#include <allfold/hash.hpp>
 #include <allfold/launch/packing.hpp>
 #include <allfold/launch/slurm_lists.hpp>
 #include <cstdint>

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <allfold/communicator/exchange_bytes.hpp>
+#include <allfold/hash.hpp>
 #include <allfold/launch/environment.hpp>
 #include <allfold/launch/file_meeting.hpp>
 #include <allfold/launch/rendezvous_options.hpp>
@@ -35,12 +36,12 @@ class file_rendezvous {
               .nonce = detail::fresh_nonce(),
               .process = detail::process_identity::own(),
               .job = options_.job},
-        folder_{std::move(folder), "allfold-" + detail::in_hex(detail::hash_of(options_.job)) + '-',
-                who(), mine_.nonce} {
+        folder_{std::move(folder), "allfold-" + detail::in_hex(hash_of(options_.job)) + '-', who(),
+                mine_.nonce} {
     detail::require_rank(rank, size);
     others_ = detail::file_meeting{folder_, mine_, who(), options_.timeout}.meet();
     for (const auto& [other, its] : others_)
-      generation_ = detail::hash_of(detail::in_hex(its.nonce), generation_);
+      generation_ = hash_of(detail::in_hex(its.nonce), generation_);
     try {
       exchange(nullptr, 0, nullptr);  // only then all know that all have met
     } catch (...) {
@@ -180,7 +181,7 @@ class file_rendezvous {
   detail::introduction mine_;
   detail::shared_folder folder_;
   detail::file_meeting::ranks others_;
-  std::uint64_t generation_ = detail::hash_of({});
+  std::uint64_t generation_ = hash_of({});
   std::uint64_t round_ = 0;
   std::exception_ptr failed_;
 };

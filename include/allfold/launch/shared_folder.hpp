@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <allfold/error.hpp>
+#include <allfold/hash.hpp>
 #include <allfold/launch/packing.hpp>
 #include <cerrno>
 #include <cstdio>

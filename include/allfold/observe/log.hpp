@@ -2,6 +2,7 @@
 #pragma once
 
 #include <allfold/collective/all_gather.hpp>
+#include <allfold/hash.hpp>
 #include <allfold/observe/tally.hpp>
 
 #include <algorithm>

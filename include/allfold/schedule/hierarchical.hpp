@@ -179,5 +179,22 @@ struct two_level_algorithm<primary<Root>> {
   using type = hierarchical<direct, in_rank_order>;
 };
 
+/// What ranks on nodes of devices take for an algorithm.
+template <class Algorithm>
+struct device_algorithm {
+  static_assert(
+      std::is_same_v<Algorithm, automatic>,
+      "allfold: these ranks are on several nodes of devices, where what crosses is folded "
+      "in the order of the engine; take hierarchical<…, native> or automatic");
+  using type = hierarchical<>;
+};
+template <class Inside, class Across>
+struct device_algorithm<hierarchical<Inside, Across>> {
+  static_assert(!std::is_same_v<Across, in_rank_order>,
+                "allfold: in_rank_order is for nodes whose elements lie in host memory; take "
+                "hierarchical<…, native>");
+  using type = hierarchical<Inside, Across>;
+};
+
 }  // namespace detail
 }  // namespace allfold
