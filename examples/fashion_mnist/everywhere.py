@@ -9,6 +9,7 @@ what tests/hosts/payload/no_disconnect.cpp makes, for MPICH. What a launcher nee
 is said to be skipped. With EPOCHS and LIMIT in the environment, so many passes over so many
 samples."""
 
+import concurrent.futures
 import os
 import pathlib
 import re
@@ -17,6 +18,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -32,6 +34,9 @@ AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 MPIRUN = {"openmpi": ["mpirun.openmpi", "--oversubscribe", "--bind-to", "none"],
           "mpich": ["mpirun.mpich"]}
 NAME_OF = {"openmpi": "open_mpi", "mpich": "mpich"}  # in two_hosts
+# In seconds: of ranks; what they may take longer; and what fashion_mnist_over_mpi, which waits when
+# it has failed, and the launcher may take to end afterwards.
+LIMIT_OF_WAITS, MARGIN, ENDING = 3, 5, 8
 
 
 def free_port() -> str:
@@ -43,6 +48,19 @@ def free_port() -> str:
 def run(command, **variables) -> subprocess.CompletedProcess:
     return subprocess.run([str(it) for it in command], env={**os.environ, **AS_ROOT, **variables},
                           capture_output=True, text=True, timeout=300)
+
+
+def late_in(text: str) -> int:
+    """The number among all of the rank that `text` says is waited for, or -1. It names a rank of a
+    level, and says before what ranks of all that level's ranks are."""
+    level, late = {}, -1
+    for own, of_all, rank in re.findall(
+            r"\(its ranks ([\d, ]+) are ranks ([\d, ]+) of all\)|for rank (\d+), ", text):
+        if own:
+            level = dict(zip(own.split(", "), of_all.split(", ")))
+        else:
+            late = int(level.get(rank, -1))
+    return late
 
 
 class Everywhere(unittest.TestCase):
@@ -121,26 +139,47 @@ class Everywhere(unittest.TestCase):
     def test_two_hosts_by_mpich(self):
         self.check_hosts("mpich")
 
+    def pull_cable(self, mpi, folder):
+        """While it trains. Returns how it ended, and when that was and when files in `folder` were
+        seen to hold something: seconds after it was time to pull."""
+        script = ('"$0" "$@" 2>"$FOLDER/$OMPI_COMM_WORLD_RANK$PMI_RANK"; status=$?; '
+                  'touch "$FOLDER/over"; exit $status')
+        command = [
+            *self.on_two_hosts(mpi, "--unplug", folder / "begun", "--plug", folder / "over"),
+            f"FOLDER={folder}", "sh", "-c", script, self.over_mpi(mpi), "--ranks-as", "nodes",
+            "--batch", 96, "--epochs", 1000, "--timeout", LIMIT_OF_WAITS, "--mark",
+            folder / "begun"]
+        seen = {}
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            running = pool.submit(run, command)
+            while not running.done():
+                time.sleep(0.02)
+                for it in folder.iterdir():
+                    if it.name == "begun" or it.stat().st_size > 0:
+                        seen.setdefault(it.name, time.monotonic())
+        seen["end"] = time.monotonic()
+        return running.result(), {it: seen[it] - seen.get("begun", 0) for it in seen}
+
     def check_cable(self, mpi):
-        program = self.over_mpi(mpi)
         with tempfile.TemporaryDirectory() as name:
-            script = ('"$0" "$@" 2>"$FOLDER/$OMPI_COMM_WORLD_RANK$PMI_RANK"; status=$?; '
-                      'touch "$FOLDER/over"; exit $status')
-            outcome = run(
-                [*self.on_two_hosts(mpi, "--unplug", f"{name}/begun", "--plug", f"{name}/over"),
-                 f"FOLDER={name}", "sh", "-c", script, program, "--ranks-as", "nodes",
-                 "--batch", 96, "--epochs", 1000, "--timeout", 3, "--mark", f"{name}/begun"])
+            folder = pathlib.Path(name)
+            outcome, seen = self.pull_cable(mpi, folder)
             if outcome.returncode == SKIPPED:
                 self.skipTest((outcome.stdout + outcome.stderr).strip())
-            said = {it.name: it.read_text() for it in pathlib.Path(name).glob("[0-9]*")}
+            said = {int(it.name): it.read_text() for it in folder.glob("[0-9]*")}
         self.assertIn("the cable is pulled", outcome.stderr)
         self.assertNotEqual(outcome.returncode, 0)
-        self.assertEqual(sorted(said), ["0", "1", "2", "3"], outcome.stderr)
-        for rank, text in said.items():
-            print(f"cable pulled, {mpi}: rank {rank}: {text.strip()[:300]}", flush=True)
-            self.assertIn(f"allfold: rank {rank} of 4 (node {int(rank) // 2}, lane {int(rank) % 2})",
-                          text)
-            self.assertRegex(text, r"waited 3\d\d\d ms .* for rank \d|gives up: ")
+        self.assertEqual(sorted(said), [0, 1, 2, 3], outcome.stderr)
+        for rank, text in sorted(said.items()):
+            taken = seen.get(str(rank), float("inf"))
+            print(f"cable pulled, {mpi}: rank {rank}, {taken:.1f} s later: {text.strip()[:600]}",
+                  flush=True)
+            own = rank // 2
+            self.assertIn(f"allfold: rank {rank} of 4 (node {own}, lane {rank % 2})", text)
+            self.assertRegex(text, r"waited [3-6]\d\d\d ms")  # up to twice the limit
+            self.assertIn(late_in(text), {2 - 2 * own, 3 - 2 * own}, text)
+            self.assertLess(taken, LIMIT_OF_WAITS + MARGIN)
+        self.assertLess(seen["end"], LIMIT_OF_WAITS + MARGIN + ENDING)
 
     def test_a_cable_is_pulled_under_open_mpi(self):
         self.check_cable("openmpi")

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,9 @@ import time
 import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "support"))
+from launching_page import block, changed
+
 JOB = HERE.parent.parent / "docs/slurm/train.sbatch"
 SLURM = str(HERE / "slurm")
 MEET = [str(HERE / "payload/as_torchrun"), sys.executable, str(HERE / "payload/meet.py")]
@@ -60,7 +64,8 @@ class Slurm(unittest.TestCase):
                          outcome.stderr)
 
     def test_the_library_reads_what_slurm_sets(self):
-        outcome = run("--", "srun", "-n", 4, PROGRAM)
+        line, = block("srun -n")
+        outcome = run("--", *shlex.split(changed(line, ranks="4", program=shlex.quote(PROGRAM))))
         self.assert_told(outcome, [f"rank {rank} of 4, {rank % 2} of 2 on host-{rank // 2}"
                                    for rank in range(4)])
 

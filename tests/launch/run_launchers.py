@@ -2,18 +2,24 @@
 
     python3 run_launchers.py <allfold-run> <meet> [launcher]
 
-The commands are those of docs/launching.md. Says of each launcher that is not installed that it is
-skipped; with its name, exits with 77 then.
+The commands are those of docs/launching.md, as they stand there but for names and ports; on several
+machines tests/hosts/test_launching.py runs them. Says of each launcher that is not installed that
+it is skipped; with its name, exits with 77 then.
 """
 
 import json
 import os
+import pathlib
 import secrets
+import shlex
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from launching_page import block, changed
 
 RANKS = 3
 RUN, MEET = sys.argv[1:3]
@@ -26,29 +32,31 @@ def free_port():
 
 
 def lines_of(command, **variables):
-    done = subprocess.run(command, env={**os.environ, **variables}, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, timeout=120, check=False, text=True)
+    done = subprocess.run(["sh", "-c", command], env={**os.environ, **variables},
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120, check=False,
+                          text=True)
     found = [json.loads(line[line.index("{"):]) for line in done.stdout.splitlines()
              if "{" in line]
     assert done.returncode == 0, (command, done.returncode, done.stderr)
     return sorted(found, key=lambda it: it["rank"])
 
 
-def check(name, command, knows_machine=True, **variables):
+def check(name, command, ranks=RANKS, knows_machine=True, **variables):
+    """`command`: of a shell. With SECRET among the variables, it is the job's name."""
     found = lines_of(command, **variables)
-    assert len(found) == RANKS, found
+    assert len(found) == ranks, found
     if found[0]["sum"] == -1:
         print(f"skipped: there was no Asio to compile {MEET} with")
         sys.exit(77)
     for rank, it in enumerate(found):
-        expected = {"rank": rank, "size": RANKS, "launcher": name, "sum": RANKS * (RANKS - 1) // 2}
-        expected |= ({"local_rank": rank, "local_size": RANKS} if knows_machine
+        expected = {"rank": rank, "size": ranks, "launcher": name, "sum": ranks * (ranks - 1) // 2}
+        expected |= ({"local_rank": rank, "local_size": ranks} if knows_machine
                      else {"local_rank": 0, "local_size": 1})
-        expected |= {"job": variables[key] for key in ("ALLFOLD_JOB",) if key in variables}
+        expected |= {"job": variables["SECRET"]} if "SECRET" in variables else {}
         assert {key: it[key] for key in expected} == expected, it
         for key in ("job", "address", "port"):
             assert it[key] == found[0][key], found
-    print(f"{name}: {' '.join(command)}")
+    print(f"{name}: {command}")
 
 
 def mpirun(*names):
@@ -56,13 +64,14 @@ def mpirun(*names):
     return next((name for name in names if shutil.which(name)), None)
 
 
-def allfold_run(way):
-    return [sys.executable, RUN, "-n", str(RANKS), MEET, way]
-
-
 def check_allfold_run():
-    check("allfold-run", allfold_run("file"))
-    check("allfold-run", allfold_run("tcp"))
+    for way in ("file", "tcp"):
+        check("allfold-run", shlex.join([sys.executable, RUN, "-n", str(RANKS), MEET, way]))
+
+
+def of_page(mark, way, **changes):
+    """The first command of the page with that mark: for one machine. Its ranks meet by `way`."""
+    return changed(block(mark)[0], **changes, program=f"{shlex.quote(MEET)} {way}")
 
 
 def check_open_mpi():
@@ -70,10 +79,11 @@ def check_open_mpi():
     if not program:
         return "there is no mpirun of Open MPI"
     root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-    command = [program, "--oversubscribe", "-n", str(RANKS), MEET]
-    check("Open MPI", [*command, "tcp"], **root)
+    changes = {"mpirun": f"{program} --oversubscribe", "ranks": str(RANKS)}
+    check("Open MPI", of_page("# Open MPI", "tcp", **changes), **root)
     with tempfile.TemporaryDirectory() as folder:
-        check("Open MPI", [*command, "file"], ALLFOLD_RENDEZVOUS=folder, **root)
+        check("Open MPI", of_page("# Open MPI", "file", **changes), ALLFOLD_RENDEZVOUS=folder,
+              **root)
         assert not os.listdir(folder)
 
 
@@ -81,11 +91,11 @@ def check_mpich():
     program = mpirun("mpirun.mpich", "mpiexec.hydra")
     if not program:
         return "there is no mpirun of MPICH"
-    command = [program, "-n", str(RANKS), MEET]
-    check("MPICH", [*command, "tcp"], MASTER_PORT=str(free_port()), ALLFOLD_JOB="it")
-    check("MPICH", [*command, "tcp"], ALLFOLD_JOB=secrets.token_hex(16))
+    changes = {"mpirun": program, "ranks": str(RANKS)}
+    check("MPICH", of_page("# MPICH", "tcp", **changes), MASTER_PORT=str(free_port()), SECRET="it")
+    check("MPICH", of_page("# MPICH", "tcp", **changes), SECRET=secrets.token_hex(16))
     with tempfile.TemporaryDirectory() as folder:
-        check("MPICH", [*command, "file"], ALLFOLD_RENDEZVOUS=folder)
+        check("MPICH", of_page("# MPICH", "file", **changes), ALLFOLD_RENDEZVOUS=folder, SECRET="")
         assert not os.listdir(folder)
 
 
@@ -93,19 +103,28 @@ def check_torchrun():
     if not shutil.which("torchrun"):
         return "there is no torchrun"
     # One stream redirected and shown: some versions can't leave them alone.
-    check("torchrun", ["torchrun", "--master_port", str(free_port()), "-r", "1", "-t", "1",
-                       "--nproc_per_node", str(RANKS), "--no_python", MEET, "tcp"],
-          ALLFOLD_JOB=secrets.token_hex(16))
+    more = f"torchrun --master_port {free_port()} -r 1 -t 1"
+    check("torchrun", of_page("torchrun", "tcp", torchrun=more), 4, SECRET=secrets.token_hex(16))
 
 
 def check_by_hand():
-    start = f"for rank in $(seq 0 {RANKS - 1}); do RANK=$rank {MEET} %s & done; wait"
-    told = {"WORLD_SIZE": str(RANKS), "ALLFOLD_JOB": secrets.token_hex(16)}
-    check("RANK and WORLD_SIZE", ["sh", "-c", start % "tcp"], knows_machine=False,
-          MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free_port()), **told)
+    export, *lines = block("# by hand")
+    export = changed(export, **{"WORLD_SIZE=2": f"WORLD_SIZE={RANKS}"})
+
+    def start(first, second, way, **changes):
+        """Also another rank as the page's second."""
+        all_lines = [first, second, changed(second, **{"RANK=1": "RANK=2"})]
+        changes["program"] = f"{shlex.quote(MEET)} {way}"
+        each = [changed(line.removesuffix("&"), **changes) + " &" for line in all_lines]
+        return "\n".join([export, *each, "wait"])
+
+    secret = secrets.token_hex(16)
+    check("RANK and WORLD_SIZE", start(*lines[2:], "tcp", node1="127.0.0.1",
+                                       **{"29500": str(free_port())}),
+          knows_machine=False, SECRET=secret)
     with tempfile.TemporaryDirectory() as folder:
-        check("RANK and WORLD_SIZE", ["sh", "-c", start % "file"], knows_machine=False,
-              ALLFOLD_RENDEZVOUS=folder, **told)
+        check("RANK and WORLD_SIZE", start(*lines[:2], "file", **{"/tmp/meet": folder}),
+              knows_machine=False, SECRET=secret)
         assert not os.listdir(folder)
 
 

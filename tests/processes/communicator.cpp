@@ -369,18 +369,25 @@ TEST_CASE("spawn_processes throws the library's error of the rank that failed fi
     allfold::barrier(world);
   };
   CHECK_THROWS_AS(spawn_processes(3, misuse, quick), allfold::usage_error);
+  options impatient = quick;
+  impatient.timeout = std::chrono::seconds{10};
+  const auto killed = [](world_type& world) {
+    if (world.rank() == 1) raise(SIGKILL);
+    allfold::barrier(world);
+  };
   try {
-    spawn_processes(
-        3,
-        [](world_type& world) {
-          if (world.rank() == 1) raise(SIGKILL);
-          allfold::barrier(world);
-        },
-        quick);
+    spawn_processes(3, killed, impatient);
     FAIL("a killed rank must be heard of");
   } catch (const allfold::rank_lost_error& thrown) {
     CHECK(std::string{thrown.what()}.find("rank 1 (process ") != std::string::npos);
     CHECK(std::string{thrown.what()}.find("killed by signal 9") != std::string::npos);
+  }
+  // The others have not waited for it until their time was over.
+  const auto endings = try_spawn_processes(3, killed, impatient);
+  for (const int rank : {0, 2}) {
+    const process_ending& its = endings[static_cast<std::size_t>(rank)];
+    CHECK_MESSAGE(its.kind == allfold::host::failure_kind::lost, its.in_words());
+    CHECK_MESSAGE(its.thrown.find("rank 1 (its process ") != std::string::npos, its.in_words());
   }
 }
 
