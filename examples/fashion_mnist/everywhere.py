@@ -36,7 +36,7 @@ MPIRUN = {"openmpi": ["mpirun.openmpi", "--oversubscribe", "--bind-to", "none"],
 NAME_OF = {"openmpi": "open_mpi", "mpich": "mpich"}  # in two_hosts
 # In seconds: of ranks; what they may take longer; and what fashion_mnist_over_mpi, which waits when
 # it has failed, and the launcher may take to end afterwards.
-LIMIT_OF_WAITS, MARGIN, ENDING = 3, 5, 8
+LIMIT_OF_WAITS, MARGIN, ENDING = 3, 10, 8
 
 
 def free_port() -> str:
