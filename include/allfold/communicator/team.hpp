@@ -6,6 +6,7 @@
 #include <allfold/communicator/kept_calls.hpp>
 #include <allfold/communicator/post.hpp>
 #include <allfold/communicator/report.hpp>
+#include <allfold/communicator/traffic.hpp>
 #include <bit>
 #include <memory>
 #include <mutex>
