@@ -173,6 +173,7 @@ class team : public team_state {
     of(rank_).arrived.store(stage);
     patience waiting{options_.crowded, options_.timeout};
     now_and_then asks{std::chrono::milliseconds{10}};
+    const auto began = patience::clock::now();
     for (int peer = 0; peer < size(); ++peer)
       while (of(peer).arrived.load() < stage) {
         if (!waiting.pass()) continue;
@@ -181,8 +182,8 @@ class team : public team_state {
         if (fails) throw_failure(rank_, coming_together);
         const bool late = waiting.expired();
         if (const int lost = asks.is_due(waiting.now()) ? find_lost(stage) : -1; lost >= 0)
-          absent(lost, failure_kind::lost, " is gone, and has not joined");
-        if (late) absent(peer, failure_kind::timeout, not_within(waiting.limit()));
+          absent(lost, failure_kind::lost, " is gone, and", waiting.now() - began);
+        if (late) absent(peer, failure_kind::timeout, "", waiting.limit());
       }
   }
   /// A rank that can't arrive any more, or −1. Asks the system.
@@ -191,12 +192,12 @@ class team : public team_state {
       if ((of(each).left.load() || dead(each)) && of(each).arrived.load() < stage) return each;
     return -1;
   }
-  static std::string not_within(patience::clock::duration limit) {
-    const auto time = std::chrono::duration_cast<std::chrono::milliseconds>(limit);
-    return " has not joined within " + std::to_string(time.count()) + " ms";
-  }
-  [[noreturn]] void absent(int peer, failure_kind how, const std::string& what) {
-    fail(how, rank_, host::named(*this, peer) + what);
+  [[noreturn]] void absent(int peer, failure_kind how, const std::string& what,
+                           patience::clock::duration waited) {
+    const auto time = std::chrono::duration_cast<std::chrono::milliseconds>(waited);
+    fail(how, rank_,
+         host::named(*this, peer) + what + " has not joined within " +
+             std::to_string(time.count()) + " ms");
     throw_failure(rank_, coming_together);
   }
   /// True if this process can read what others have in their own memory.
